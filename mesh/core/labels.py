@@ -1,0 +1,252 @@
+"""Each name that users, manifests and other processes see, once.
+
+Ports, uids, annotations, labels, environment prefixes, header names, object names and
+metric label words. Annotations carry their meaning, so that documentation and lint come
+from the same table. Deliberately without behaviour beyond looking up the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+# -- processes and ports -------------------------------------------------------------------
+OUTBOUND_PORT: Final = 4140
+INBOUND_PORT: Final = 4143
+ADMIN_PORT: Final = 4191
+IDENTITY_PORT: Final = 8080
+DESTINATION_PORT: Final = 8086
+INJECT_PORT: Final = 8443
+CONTROL_ADMIN_PORT: Final = 9990
+PROXY_UID: Final = 2102
+CONTROL_UID: Final = 2103
+
+# -- names of our objects -------------------------------------------------------------------
+MESH_NAMESPACE: Final = "mesh"
+TRUST_DOMAIN: Final = "cluster.local"
+CLUSTER_DOMAIN: Final = "cluster.local"
+IDENTITY: Final = "mesh-identity"  # Deployment, Service and service account
+DESTINATION: Final = "mesh-destination"
+INJECT: Final = "mesh-inject"
+VIEWER: Final = "mesh-viewer"  # service account whose token reads the admin ports
+CONFIG_MAP: Final = "mesh-config"
+TRUST_ROOTS: Final = "mesh-trust-roots"  # ConfigMap with the bundle
+TRUST_ROOTS_KEY: Final = "ca-bundle.crt"
+ROOT_SECRET: Final = "mesh-identity-root"
+ISSUER_SECRET: Final = "mesh-identity-issuer"
+INJECT_SECRET: Final = "mesh-inject-tls"
+WEBHOOK_CONFIGURATION: Final = "mesh-inject"
+VALIDATING_CONFIGURATION: Final = "mesh-validate"
+STATUS_LEASE: Final = "mesh-destination-status"
+PROXY_CONTAINER: Final = "mesh-proxy"
+INIT_CONTAINER: Final = "mesh-init"
+FIELD_MANAGER: Final = "mesh"
+
+# -- token audiences -------------------------------------------------------------------------
+IDENTITY_AUDIENCE: Final = "mesh-identity"
+DESTINATION_AUDIENCE: Final = "mesh-destination"
+
+# -- ALPN: what is inside a connection between two of our own processes ------------------------
+ALPN_HTTP2: Final = "mesh-h2/1"
+ALPN_HTTP1: Final = "mesh-http1/1"
+ALPN_OPAQUE: Final = "mesh-opaque/1"
+ALPN_STREAM: Final = "mesh-stream/1"  # proxy to destination
+ALPN_IDENTITY: Final = "http/1.1"  # proxy to identity, plain HTTPS
+
+# -- headers (lower-case bytes, as they stand in a request head) ----------------------------------
+H_REASON: Final = b"mesh-reason"
+H_PROXY_ERROR: Final = b"l5d-proxy-error"
+H_PROXY_CONNECTION: Final = b"l5d-proxy-connection"
+H_CLIENT_ID: Final = b"l5d-client-id"
+H_REQUEST_ID: Final = b"x-request-id"
+CLIENT_STRIPPED_PREFIXES: Final = (b"mesh-", b"l5d-")
+
+# -- labels that the injector writes on pods ---------------------------------------------------
+L_COMPONENT: Final = "mesh/component"  # identity, destination, inject on our own pods
+L_PART_OF: Final = "app.kubernetes.io/part-of"  # "lightmesh" on all our objects
+PART_OF: Final = "lightmesh"
+L_CONTROL_NAMESPACE: Final = "mesh/control-namespace"  # a pod with it is meshed by that mesh
+L_WORKLOAD_KIND: Final = "mesh/workload-kind"
+L_WORKLOAD_NAME: Final = "mesh/workload-name"
+A_PROXY_VERSION: Final = "mesh/proxy-version"
+A_CREATED_BY: Final = "mesh/created-by"
+A_TRUST_HASH: Final = "mesh/trust-root-sha256"
+A_REWRITTEN_PROBES: Final = "mesh/rewritten-probes"
+
+# -- default port lists -------------------------------------------------------------------------
+# Server-speaks-first ports are detected, so no list of opaque ports is needed by default.
+DEFAULT_SKIP_INBOUND: Final = ""
+DEFAULT_SKIP_OUTBOUND: Final = ""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One annotation of pods or namespaces: `kind` names the parser in `mesh.core.quantity`."""
+
+    name: str
+    aliases: tuple[str, ...]
+    kind: str  # names a parser: switch, ports, cpu, memory, duration, choice, image, subnets
+    default: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+    namespace: bool = True  # also honoured on the namespace
+
+
+_L5D = "config.linkerd.io/"
+
+A_INJECT: Final = "mesh/inject"
+
+ANNOTATIONS: Final[tuple[Annotation, ...]] = (
+    Annotation(
+        A_INJECT,
+        ("linkerd.io/inject", "istio-injection", "sidecar.istio.io/inject"),
+        "switch",
+        "disabled",
+        "whether pods get a proxy: enabled or disabled",
+    ),
+    Annotation(
+        "mesh/skip-inbound-ports",
+        (_L5D + "skip-inbound-ports",),
+        "ports",
+        DEFAULT_SKIP_INBOUND,
+        "ports and ranges that never pass the proxy on the way in",
+    ),
+    Annotation(
+        "mesh/skip-outbound-ports",
+        (_L5D + "skip-outbound-ports",),
+        "ports",
+        DEFAULT_SKIP_OUTBOUND,
+        "ports and ranges that never pass the proxy on the way out",
+    ),
+    Annotation(
+        "mesh/skip-subnets",
+        (_L5D + "skip-subnets",),
+        "subnets",
+        "",
+        "source subnets whose connections are not redirected on the way in",
+    ),
+    Annotation(
+        "mesh/opaque-ports",
+        (_L5D + "opaque-ports",),
+        "ports",
+        "",
+        "ports whose bytes are forwarded without parsing, still with mutual TLS",
+    ),
+    Annotation(
+        "mesh/require-tls",
+        (),
+        "switch",
+        "disabled",
+        "refuse traffic that cannot have mutual TLS, in both directions",
+    ),
+    Annotation(
+        "mesh/proxy-cpu-request",
+        (_L5D + "proxy-cpu-request",),
+        "cpu",
+        "",
+        "CPU request of the proxy",
+    ),
+    Annotation(
+        "mesh/proxy-cpu-limit", (_L5D + "proxy-cpu-limit",), "cpu", "", "CPU limit of the proxy"
+    ),
+    Annotation(
+        "mesh/proxy-memory-request",
+        (_L5D + "proxy-memory-request",),
+        "memory",
+        "",
+        "memory request of the proxy",
+    ),
+    Annotation(
+        "mesh/proxy-memory-limit",
+        (_L5D + "proxy-memory-limit",),
+        "memory",
+        "",
+        "memory limit of the proxy",
+    ),
+    Annotation(
+        "mesh/proxy-image",
+        (_L5D + "proxy-image",),
+        "image",
+        "",
+        "image of proxy and init, with its tag",
+    ),
+    Annotation(
+        "mesh/image-pull-policy",
+        (_L5D + "image-pull-policy",),
+        "choice",
+        "IfNotPresent",
+        "pull policy of proxy and init",
+        ("Always", "IfNotPresent", "Never"),
+    ),
+    Annotation(
+        "mesh/proxy-log-level",
+        (_L5D + "proxy-log-level",),
+        "loglevel",
+        "info",
+        "error, warning, info or debug",
+        ("error", "warning", "info", "debug"),
+    ),
+    Annotation(
+        "mesh/proxy-log-format",
+        (_L5D + "proxy-log-format",),
+        "choice",
+        "text",
+        "text or json",
+        ("text", "json", "plain"),
+    ),
+    Annotation(
+        "mesh/access-log",
+        (_L5D + "access-log",),
+        "choice",
+        "off",
+        "one line per request: off, text (Apache's form) or json",
+        ("off", "text", "json", "apache"),
+    ),
+    Annotation(
+        "mesh/native-sidecar",
+        (_L5D + "proxy-enable-native-sidecar",),
+        "choice",
+        "auto",
+        "run the proxy as a native sidecar: auto, true or false",
+        ("auto", "true", "false"),
+    ),
+    Annotation(
+        "mesh/proxy-await",
+        (_L5D + "proxy-await",),
+        "switch",
+        "enabled",
+        "hold the application back until the proxy is ready (ordinary sidecar only)",
+    ),
+    Annotation(
+        "mesh/connect-timeout",
+        (_L5D + "proxy-outbound-connect-timeout",),
+        "duration",
+        "1s",
+        "longest TCP and TLS connect to an endpoint",
+    ),
+    Annotation(
+        "mesh/drain-timeout",
+        (_L5D + "shutdown-grace-period",),
+        "duration",
+        "",
+        "hard stop after SIGTERM; unset: two seconds before the pod's grace period ends",
+    ),
+    Annotation(
+        "mesh/redirect-mode",
+        (),
+        "choice",
+        "auto",
+        "how init programs the redirect: auto, nft or legacy",
+        ("auto", "nft", "legacy"),
+    ),
+)
+
+ANNOTATION_BY_NAME: Final[Mapping[str, Annotation]] = {
+    name: annotation
+    for annotation in ANNOTATIONS
+    for name in (annotation.name, *annotation.aliases)
+}
+
+# Annotations with one of these prefixes that no table knows are reported as misspelt.
+OUR_PREFIXES: Final = ("mesh/", "config.linkerd.io/", "linkerd.io/")

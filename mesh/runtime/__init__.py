@@ -1,0 +1,1 @@
+"""What each long-running process needs: settings, logs, lifecycle, admin, TLS, credentials."""

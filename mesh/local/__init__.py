@@ -1,0 +1,1 @@
+"""A cluster without a cluster: API server, node, controllers and demo."""

@@ -61,6 +61,7 @@ H_PROXY_CONNECTION: Final = b"l5d-proxy-connection"
 H_CLIENT_ID: Final = b"l5d-client-id"
 H_REQUEST_ID: Final = b"x-request-id"
 CLIENT_STRIPPED_PREFIXES: Final = (b"mesh-", b"l5d-")
+H_VIEWER_TOKEN: Final = "x-mesh-token"  # the API server's proxy strips Authorization
 
 # -- labels that the injector writes on pods ---------------------------------------------------
 L_COMPONENT: Final = "mesh/component"  # identity, destination, inject on our own pods

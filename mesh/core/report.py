@@ -8,7 +8,7 @@ so a quantile read from one is within 2.2 % of the true sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 STEPS = 32  # buckets per doubling
@@ -67,7 +67,12 @@ class SeriesKey:
 
 @dataclass(slots=True)
 class Counts:
-    """Cumulative counts of one series. `open` is a gauge; bytes are of both directions."""
+    """Cumulative counts of one series. `open` is a gauge; bytes are of both directions.
+
+    `born` and `last` are seconds on the proxy's monotonic clock: when the series was made
+    and when its newest request ended (0.0: not kept). They make rates exact where traffic
+    began or ended between two reports.
+    """
 
     requests: int = 0
     successes: int = 0
@@ -77,6 +82,8 @@ class Counts:
     open: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    born: float = 0.0
+    last: float = 0.0
 
     def since(self, earlier: Counts | None) -> Counts:
         """The increase over `earlier`; gauges as they are now."""
@@ -95,6 +102,8 @@ class Counts:
             open=self.open,
             read_bytes=self.read_bytes - earlier.read_bytes,
             written_bytes=self.written_bytes - earlier.written_bytes,
+            born=self.born,
+            last=self.last,
         )
 
 
@@ -137,3 +146,104 @@ class Report:
     view_version: int = 0
     bundle_hash: str = ""  # sha256 of the bundle in use
     leaf_not_after: float = 0.0  # unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReport:
+    """What one proxy did in a window: the answer's unit of destination's GET /v1/reports.
+
+    `series` are increments (gauges as they are now); series that neither changed nor hold a
+    connection are left out. `started` and `ended` bound what was observed, on the proxy's
+    clock; `whole` says that the history reaches back to the window's start. `age` is how
+    many seconds ago the newest report came. A pod whose proxy restarted has one of these
+    per incarnation.
+    """
+
+    namespace: str
+    pod: str
+    started: float
+    ended: float
+    age: float
+    whole: bool
+    series: tuple[Series, ...] = ()
+    workload: str = ""  # "deployment/web", as in Endpoint
+    incarnation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsAnswer:
+    """The body of GET /v1/reports?window=SECONDS on destination's admin port."""
+
+    window: float
+    reports: tuple[WindowReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """One connected proxy as destination sees it.
+
+    `sent` is the newest version of its view that was sent, `acked` the newest in force.
+    """
+
+    namespace: str
+    pod: str
+    version: str = ""
+    sent: int = 0
+    acked: int = 0
+    bundle_hash: str = ""
+    leaf_not_after: float = 0.0  # unix seconds, 0.0: not told yet
+    connected: float = 0.0  # seconds since the stream was accepted
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiesAnswer:
+    """The body of GET /v1/proxies on destination's admin port, with the bundle in force."""
+
+    bundle_hash: str
+    proxies: tuple[ProxyStatus, ...] = ()
+
+
+def window_of(
+    history: Sequence[tuple[float, Report]],
+    *,
+    namespace: str,
+    pod: str,
+    workload: str,
+    now: float,
+    window: float,
+) -> WindowReport | None:
+    """What the reports of one incarnation, oldest first, say of the last `window` seconds.
+
+    `history` pairs each report with the time it came, on the clock of `now`. The baseline
+    is the newest report from before the window, else the oldest one there is. None when no
+    report came within the window.
+    """
+    if not history or history[-1][0] < now - window:
+        return None
+    before = [index for index, (came, _) in enumerate(history) if came <= now - window]
+    first = history[before[-1] if before else 0][1]
+    came, newest = history[-1]
+    opening = newest.at - window - (now - came)  # the window's start on the proxy's clock
+    earlier = {series.key: series.counts for series in first.series}
+    started = first.at
+    increments = []
+    for series in newest.series:
+        counts = series.counts
+        old = earlier.get(series.key)
+        if old is not None and not before and counts.born >= opening and counts.born > 0:
+            old = None  # born in the window, before the first report that we hold
+            started = min(started, counts.born)
+        rise = counts.since(old)
+        if rise.requests or rise.opened or rise.open or rise.read_bytes or rise.written_bytes:
+            increments.append(Series(series.key, rise))
+    return WindowReport(
+        namespace=namespace,
+        pod=pod,
+        started=started,
+        ended=newest.at,
+        age=now - came,
+        whole=bool(before),
+        series=tuple(increments),
+        workload=workload,
+        incarnation=newest.incarnation,
+    )

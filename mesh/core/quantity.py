@@ -5,6 +5,7 @@ Every parser raises ValueError with one sentence that says what was expected and
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -63,7 +64,7 @@ def parse_quantity(value: int | float | str) -> Fraction:
 
 
 def parse_weights(values: list[int | float | str]) -> list[int]:
-    """Integer weights with the same proportions: `["500m", 1]` gives `[500, 1000]`-like ratios.
+    """Integer weights with the same proportions: `["500m", 1]` gives `[1, 2]`.
 
     All values of one split are scaled by the same factor, so 1/1 and 500m/500m are equal.
     """
@@ -71,9 +72,7 @@ def parse_weights(values: list[int | float | str]) -> list[int]:
     for number, value in zip(numbers, values, strict=True):
         if number < 0:
             raise ValueError(f'expected a weight of 0 or more, got "{value}"')
-    scale = 1
-    for number in numbers:
-        scale = scale * number.denominator // _gcd(scale, number.denominator)
+    scale = math.lcm(*(number.denominator for number in numbers))
     return [int(number * scale) for number in numbers]
 
 
@@ -123,8 +122,3 @@ def parse_switch(text: str) -> bool:
         return False
     raise ValueError(f'expected enabled or disabled, got "{text}"')
 
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a

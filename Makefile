@@ -1,0 +1,46 @@
+# `make demo` runs the mesh, `make test` tests it; each sets up what it needs, alone and in any order.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+ROLES := mesh init proxy identity destination
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check format test-api bench cluster cluster-down test-cluster clean
+
+help: ## what this file can do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## the virtual environment and the system packages
+
+$(STAMP): requirements/dev.lock requirements/build.lock pyproject.toml deploy/setup.sh
+	@deploy/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## run the mesh on this machine, without a cluster (ONCE=1: clean up and exit)
+	@$(BIN)/mesh demo $(if $(ONCE),--once)
+
+test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
+	@deploy/setup.sh --test-tools
+	@$(BIN)/pytest -m "not cluster"
+
+check: $(STAMP) ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## rewrite the sources as `make check` wants them
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go module
+	@deploy/setup.sh --test-tools
+	@$(BIN)/pytest -m cluster --timeout 2700 tests
+
+bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
+	@deploy/setup.sh --bench-tools
+	@$(BIN)/python -m tests.bench $(if $(SHORT),--short)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

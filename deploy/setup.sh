@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Sets up a Debian-like machine: system packages when root (printed either way), then a virtual
+# environment from the hashed locks.
+#   deploy/setup.sh VENV            what running the mesh needs
+#   deploy/setup.sh --test-tools    what the tests need besides
+#   deploy/setup.sh --bench-tools   the peers of the benchmark
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# need COMMAND=PACKAGE ...: install the packages whose command (or file) is missing
+need() {
+  local missing=() pair
+  for pair in "$@"; do
+    local thing=${pair%%=*} package=${pair#*=}
+    if [[ $thing == /* ]]; then
+      compgen -G "$thing" >/dev/null || missing+=("$package")
+    else
+      PATH=$PATH:/usr/sbin:/sbin command -v "$thing" >/dev/null || missing+=("$package")
+    fi
+  done
+  [[ ${#missing[@]} -eq 0 ]] && return
+  if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "missing packages, install them first: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "installing packages: ${missing[*]}"
+  apt-get update -qq >/dev/null || true
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${missing[@]}" >/dev/null
+}
+
+case "${1:?usage: deploy/setup.sh VENV | --test-tools | --bench-tools}" in
+--test-tools)
+  need openssl=openssl ip=iproute2 nft=nftables iptables=iptables curl=curl nginx=nginx-light \
+    strace=strace etcd=etcd-server
+  exit
+  ;;
+--bench-tools)
+  need wrk=wrk nginx=nginx-light haproxy=haproxy
+  exit
+  ;;
+esac
+
+venv=$1
+need iptables=iptables nft=nftables ip=iproute2 gcc=gcc /usr/include/stdlib.h=libc6-dev
+python=
+for candidate in "${PYTHON:-}" /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
+  [[ -n $candidate ]] && command -v "$candidate" >/dev/null || continue
+  if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    python=$candidate
+    break
+  fi
+done
+if [[ -z $python ]]; then
+  echo "Python 3.11 or newer is needed; set PYTHON to its path" >&2
+  exit 1
+fi
+if [[ $(command -v "$python") == /usr/bin/* ]]; then
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    "/usr/lib/python$version/ensurepip/__init__.py=python3-venv" \
+    "/usr/include/python$version/Python.h=python3-dev"
+fi
+echo "virtual environment: $venv ($("$python" --version))"
+"$python" -m venv "$venv"
+pip=("$venv/bin/pip" --quiet --disable-pip-version-check)
+"${pip[@]}" install --require-hashes -r requirements/build.lock
+"${pip[@]}" install --require-hashes --no-build-isolation -r requirements/dev.lock
+"${pip[@]}" install --no-deps --no-build-isolation --editable .

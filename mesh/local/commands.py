@@ -1,0 +1,144 @@
+"""`mesh local` and `mesh demo`: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mesh.core.errors import ApiError, ConfigError
+
+_STATE = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the cluster's state.  [default: a folder of the user's state directory]",
+)
+
+
+@click.group()
+def local() -> None:
+    """A cluster without a cluster: pods as processes on this machine.
+
+    \b
+    mesh local up
+    export KUBECONFIG=$(mesh local kubeconfig)
+    mesh install | kubectl apply -f -
+    """
+
+
+@local.command()
+@_STATE
+def up(state: Path | None) -> None:
+    """Start the embedded cluster, or find it running."""
+    from mesh.local import cluster
+
+    info = cluster.up(state=state)
+    click.echo(f"up: export KUBECONFIG={info.kubeconfig}")
+
+
+@local.command()
+@_STATE
+def down(state: Path | None) -> None:
+    """Stop the embedded cluster; leaves no process, namespace, link or rule."""
+    from mesh.local import cluster
+
+    click.echo("down" if cluster.down(state) else "nothing to stop")
+
+
+@local.command()
+@_STATE
+def status(state: Path | None) -> None:
+    """Say whether the embedded cluster runs, and where."""
+    from mesh.local import cluster
+
+    info = cluster.status(state)
+    if info is None:
+        click.echo("not running: start it with  mesh local up")
+        sys.exit(1)
+    click.echo(f"running: {info}")
+
+
+@local.command()
+@_STATE
+def kubeconfig(state: Path | None) -> None:
+    """Print the path of the kubeconfig file."""
+    from mesh.local import cluster
+
+    click.echo(cluster.kubeconfig(state))
+
+
+@local.command()
+@_STATE
+@click.option(
+    "-f", "--filename", "files", multiple=True, required=True, help="File, or - for stdin."
+)
+@click.option("-n", "--namespace", default="default", show_default=True)
+def apply(state: Path | None, files: tuple[str, ...], namespace: str) -> None:
+    """Apply manifests as kubectl would, where there is no kubectl.
+
+    \b
+    mesh install | mesh local apply -f -
+    """
+    import os
+
+    import anyio
+
+    from mesh.kube.config import find_access
+    from mesh.local import cluster
+
+    objects = [obj for name in files for obj in _read(name)]
+    path = os.environ.get("KUBECONFIG") or str(cluster.kubeconfig(state))
+    sys.exit(anyio.run(_apply, find_access(path), objects, namespace))
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Clean up at the end; exit 0 when all of it worked.")
+def demo(once: bool) -> None:
+    """Run the whole mesh on this machine, without a cluster.
+
+    \b
+    mesh demo --once
+    """
+    from mesh.local.demo import run
+
+    sys.exit(run(once=once))
+
+
+def _read(name: str) -> list[dict[str, Any]]:
+    import yaml
+
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: expected YAML: {error}") from error
+    objects: list[dict[str, Any]] = []
+    for number, document in enumerate(documents, 1):
+        if document is None:
+            continue
+        if not isinstance(document, dict):
+            raise ConfigError(
+                f"{name}: document {number}: expected an object, got {document!r:.60}"
+            )
+        objects += document["items"] if document.get("kind") == "List" else [document]
+    return objects
+
+
+async def _apply(access: Any, objects: list[dict[str, Any]], namespace: str) -> int:
+    from mesh.kube.client import KubeClient
+    from mesh.local.apply import Applier
+
+    failed = 0
+    async with KubeClient(access) as client:
+        applier = Applier(client, namespace=namespace)
+        for obj in objects:
+            try:
+                click.echo(await applier.apply(obj))
+            except (ApiError, ConfigError) as error:
+                failed += 1
+                click.echo(f"mesh local apply: {error}", err=True)
+    return 1 if failed else 0

@@ -1,0 +1,1 @@
+"""The Kubernetes API as the control plane and the CLI use it: dict objects over lightkube."""

@@ -1,0 +1,1 @@
+"""The proxy of one pod: inbound and outbound data path, over mutual TLS between proxies."""

@@ -38,7 +38,8 @@ def parse_identity_uri(uri: str) -> WorkloadId | None:
 
 def parse_identity_dns(name: str) -> WorkloadId | None:
     """The workload that a DNS identity names, or None. Service accounts may contain dots."""
-    head, mark, tail = name.partition(".serviceaccount.identity.")
+    # The last marker counts: a service account may itself contain the text of one.
+    head, mark, tail = name.rpartition(".serviceaccount.identity.")
     account, dot, namespace = head.rpartition(".")
     _, dot2, trust_domain = tail.partition(".")
     if not (mark and dot and dot2 and account and namespace and trust_domain):

@@ -1,0 +1,53 @@
+"""What users install: a wheel with exactly our packages on top."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def test_the_wheel_holds_exactly_the_five_packages(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "mesh",
+        "init",
+        "proxy",
+        "identity",
+        "destination",
+    }
+
+
+def test_the_wheel_installs_the_mesh_command(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+
+    assert "mesh = mesh.cli:main" in wheel.read(name).decode()
+
+
+@pytest.mark.parametrize(
+    ("role", "heavy"),
+    [
+        ("proxy", {"aiohttp", "anyio", "cryptography", "prometheus_client", "click", "lightkube"}),
+        ("init", {"aiohttp", "asyncio", "cryptography", "prometheus_client", "lightkube"}),
+    ],
+)
+def test_a_role_in_every_pod_imports_nothing_heavy(role: str, heavy: set[str]) -> None:
+    code = f"import sys, {role}.__main__; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert heavy.isdisjoint(done.stdout.split())

@@ -24,6 +24,11 @@ class ClusterChoice:
     context: str | None
     mesh_namespace: str
 
+    def kubectl_options(self) -> list[str]:
+        """The options by which kubectl finds the same cluster."""
+        pairs = (("--kubeconfig", self.kubeconfig), ("--context", self.context))
+        return [word for flag, value in pairs if value for word in (flag, value)]
+
 
 def cluster_options(command: F) -> F:
     """Add --kubeconfig, --context and --mesh-namespace; they arrive under these names."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -79,13 +79,13 @@ async def _nothing() -> None:
     return None
 
 
-async def _both(*jobs: object) -> None:
+async def _both(*jobs: Callable[[], Awaitable[None]]) -> None:
     """Run all; of several failures raise the first, not a group."""
     failures: list[ApiError] = []
 
-    async def guarded(job: object) -> None:
+    async def guarded(job: Callable[[], Awaitable[None]]) -> None:
         try:
-            await job()  # type: ignore[operator]
+            await job()
         except ApiError as error:
             failures.append(error)
 

@@ -1,0 +1,1 @@
+"""Diagnosis of a cluster before, and of a mesh after, its installation."""

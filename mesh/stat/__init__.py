@@ -1,0 +1,1 @@
+"""Traffic figures of workloads, services and splits, from the reports that proxies send."""

@@ -71,7 +71,7 @@ def read_nat(saved: str) -> Standing:
                 chains.setdefault(name, [])
         elif line.startswith("-A "):
             _, chain, spec = line.split(" ", 2)
-            words = spec.split(" ")
+            words = _words(spec)
             target = next((b for a, b in _pairs(words) if a in ("-j", "-g")), "")
             if chain in CHAINS:
                 chains.setdefault(chain, []).append(_parse(words))
@@ -167,6 +167,15 @@ def _parse(words: list[str]) -> Rule | None:
     except (KeyError, ValueError):
         return None
     return None if parts or modules - {"owner", "multiport", "tcp"} else rule
+
+
+def _words(spec: str) -> list[str]:
+    """The words of a saved rule; comments are the only ones that come in quotes."""
+    if '"' not in spec:
+        return spec.split(" ")
+    import shlex  # our own rules have no comments, so most pods never need it
+
+    return shlex.split(spec)
 
 
 def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,7 @@ class Namespace:
         """What to put before a command to run it inside."""
         return ["nsenter", f"--net=/run/netns/{self.name}", "--"]
 
-    def socket(
+    def open_socket(
         self, family: Family, kind: int = socket.SOCK_STREAM, *, uid: int = 0
     ) -> socket.socket:
         """A socket of this namespace, opened by `uid`."""
@@ -91,7 +91,7 @@ class Namespace:
 
     def listen(self, family: Family, port: int) -> socket.socket:
         """A listener on all addresses of the namespace in one family."""
-        made = self.socket(family)
+        made = self.open_socket(family)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is Family.V6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -174,7 +174,7 @@ def connected(
     client: Namespace, family: Family, address: str, port: int, *, uid: int = 0
 ) -> Iterator[socket.socket]:
     """A TCP connection from a namespace."""
-    with client.socket(family, uid=uid) as opened:
+    with client.open_socket(family, uid=uid) as opened:
         opened.connect((address, port))
         yield opened
 

@@ -83,7 +83,7 @@ def test_the_admin_port_and_skipped_ports_pass_on_the_way_in(pod: Pod, port: int
 def test_udp_passes_both_ways(pod: Pod, port: int) -> None:
     for family in pod.families:
         ends = [
-            (namespace, own[family], namespace.socket(family, socket.SOCK_DGRAM))
+            (namespace, own[family], namespace.open_socket(family, socket.SOCK_DGRAM))
             for namespace, own in ((pod.namespace, POD), (pod.peer, PEER))
         ]
         for _, address, end in ends:

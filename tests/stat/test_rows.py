@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import click
+import pytest
+
+from mesh.core.report import SeriesKey, WindowReport
+from mesh.stat.rows import Cluster, Row, newest_reports, rows_of
+from mesh.stat.selection import KINDS, Selection, parse_resources
+from mesh.stat.table import render_json, render_table
+from tests.stat.traffic import ProxySim
+from tests.support.golden import check_golden
+
+Object = dict[str, Any]
+NOW = 100.0
+DOMAIN = "shop.svc.cluster.local:80"
+
+
+def select(word: str, *names: str) -> Selection:
+    return parse_resources([word, *names])[0]
+
+
+def named(name: str, namespace: str = "shop", **spec: Any) -> Object:
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def pod(name: str, owner: str, *, meshed: bool = True, phase: str = "Running") -> Object:
+    containers = [{"name": "app"}, *([{"name": "mesh-proxy"}] if meshed else [])]
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "labels": {"pod-template-hash": "6f"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{owner}-6f", "controller": True}],
+        },
+        "spec": {"containers": containers},
+        "status": {"phase": phase},
+    }
+
+
+def outbound(apex: str, leaf: str = "") -> SeriesKey:
+    return SeriesKey(
+        "outbound", "http", apex=f"{apex}.{DOMAIN}", leaf=f"{leaf}.{DOMAIN}" if leaf else ""
+    )
+
+
+def shop() -> Cluster:
+    """web: two meshed pods and a finished one; plain: not meshed; web calls catalogue 9:1."""
+    proxies = [
+        ProxySim("web-1", rate=10, begin=0, end=1000, failure_every=4),
+        ProxySim("web-2", rate=10, begin=0, end=1000, latency=0.5),
+        ProxySim("web-1", rate=9, begin=0, end=1000, key=outbound("catalogue", "catalogue-v1")),
+        ProxySim("web-2", rate=1, begin=0, end=1000, key=outbound("catalogue", "catalogue-v2")),
+    ]
+    reports = [report for proxy in proxies if (report := proxy.window(NOW))]
+    merged = [
+        replace(reports[n], series=reports[n].series + reports[n + 2].series) for n in range(2)
+    ]
+    backends = [
+        {"service": "catalogue-v1", "weight": "900m"},
+        {"service": "catalogue-v2", "weight": "100m"},
+        {"service": "catalogue-v3", "weight": 0},
+    ]
+    pods = [
+        pod("web-1", "web"),
+        pod("web-2", "web"),
+        pod("web-0", "web", phase="Succeeded"),
+        pod("plain-1", "plain", meshed=False),
+    ]
+    return Cluster(
+        objects={
+            "namespace": [{"metadata": {"name": "shop"}}],
+            "deployment": [named("web"), named("plain")],
+            "pod": pods,
+            "service": [named("catalogue"), named("other")],
+            "trafficsplit": [named("canary", service="catalogue", backends=backends)],
+        },
+        pods=pods,
+        reports=merged,
+    )
+
+
+def rows(word: str, *names: str, unmeshed: bool = False) -> list[Row]:
+    return rows_of(select(word, *names), shop(), unmeshed=unmeshed)
+
+
+def test_a_deployment_sums_what_came_into_its_pods() -> None:
+    (web,) = rows("deploy")
+
+    assert (web.name, web.meshed) == ("web", (2, 2))
+    assert web.figures.requests == pytest.approx(1200, abs=2)
+    assert web.figures.rps == pytest.approx(20, rel=0.02)
+    assert web.figures.p99 == pytest.approx(0.5, rel=0.05)
+
+
+def test_workloads_without_a_proxy_show_only_when_asked_for() -> None:
+    assert [row.name for row in rows("deploy", unmeshed=True)] == ["plain", "web"]
+    assert [row.meshed for row in rows("deploy", "plain")] == [(0, 1)]
+
+
+def test_a_split_shows_the_share_that_each_leaf_really_got() -> None:
+    shares = {row.leaf: (row.weight, row.share) for row in rows("ts")}
+
+    assert shares["catalogue-v1"] == ("900m", pytest.approx(0.9, abs=0.01))
+    assert shares["catalogue-v2"] == ("100m", pytest.approx(0.1, abs=0.01))
+    assert shares["catalogue-v3"] == ("0", 0.0)
+
+
+def test_a_service_counts_what_meshed_clients_sent_to_it() -> None:
+    by_name = {row.name: row.figures for row in rows("svc")}
+
+    assert by_name["catalogue"].rps == pytest.approx(10, rel=0.02)
+    assert by_name["other"].rps is None
+
+
+def test_a_finished_pod_has_no_row() -> None:
+    assert [row.name for row in rows("po")] == ["web-1", "web-2"]
+
+
+def test_the_work_of_a_pod_that_is_gone_still_counts_for_its_deployment() -> None:
+    cluster = shop()
+    left = replace(cluster, pods=[p for p in cluster.pods if p["metadata"]["name"] != "web-2"])
+
+    (web,) = rows_of(select("deploy"), left)
+
+    assert web.meshed == (1, 1)
+    assert web.figures.requests == pytest.approx(1200, abs=2)
+
+
+def test_two_destinations_that_know_one_proxy_in_turn_are_added_and_overlaps_are_not() -> None:
+    def part(started: float, ended: float, age: float) -> WindowReport:
+        return WindowReport("shop", "web-1", started, ended, age, whole=False, incarnation="a")
+
+    early, late, stale = part(0, 30, 30), part(31, 58, 2), part(0, 35, 25)
+
+    assert newest_reports([[early], [late]]) == [late, early]
+    assert newest_reports([[late], [stale]]) == [late]
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "namespaces"])
+def test_tables_read_as_linkerds(form: str) -> None:
+    everything = [row for kind in KINDS for row in rows_of(Selection(kind), shop(), unmeshed=False)]
+
+    text = render_table(everything, namespaces=form == "namespaces", wide=form == "wide")
+
+    check_golden(f"stat_{form}.txt", text)
+
+
+def test_one_type_prints_bare_names() -> None:
+    check_golden("stat_deploy.txt", render_table(rows("deploy")))
+
+
+def test_json_is_linkerds_with_exact_counts_beside() -> None:
+    answer = json.loads(render_json(rows("deploy") + rows("ts")))
+
+    web, leaf = answer[0], answer[1]
+    assert web["meshed"] == "2/2"
+    assert web["failures"] == pytest.approx(150, abs=2)
+    assert web["latency_ms_p50"] == pytest.approx(4, rel=0.05)
+    assert (leaf["apex"], leaf["leaf"], leaf["weight"]) == ("catalogue", "catalogue-v1", "900m")
+    assert render_json([]) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ([], [("deployment", ())]),
+        (["po"], [("pod", ())]),
+        (["deploy/web"], [("deployment", ("web",))]),
+        (["deploy", "web", "api"], [("deployment", ("web", "api"))]),
+        (
+            ["deploy/web", "svc/web", "deploy/api"],
+            [("deployment", ("web", "api")), ("service", ("web",))],
+        ),
+        (["deploy,ts"], [("deployment", ()), ("trafficsplit", ())]),
+    ],
+)
+def test_resources_are_named_as_kubectl_does(
+    words: list[str], meaning: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    assert [(s.kind.name, s.names) for s in parse_resources(words)] == meaning
+
+
+@pytest.mark.parametrize("words", [["frob"], ["deploy/web", "api"], ["deploy/"], ["all", "po"]])
+def test_what_is_no_resource_is_a_usage_error(words: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        parse_resources(words)

@@ -1,8 +1,9 @@
 """Asks the gateway at a steady rate and counts what comes back.
 
 $RATE requests a second (20), of which every fifth places an order. `GET /stats` gives the
-counts as JSON, so that a test can hold the mesh's numbers against them; `POST /pause`
-stops the traffic and answers once nothing is in flight, `POST /resume` goes on.
+counts as JSON, so that a test can hold the mesh's numbers against them, `GET /recent` the
+newest answers with the time they were asked for; `POST /pause` stops the traffic and answers
+once nothing is in flight, `POST /resume?rate=200` goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientError, ClientSession, web
@@ -21,6 +22,7 @@ from mesh.local.shop.web import CLIENT, address_of, make_app, serve
 
 RATE = float(os.environ.get("RATE", "20"))
 _LOG_EVERY = 10.0  # seconds
+_KEPT = 20_000  # newest answers
 
 
 class Load:
@@ -28,7 +30,8 @@ class Load:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.versions: Counter[str] = Counter()
+        self.recent: deque[tuple[float, str, int]] = deque(maxlen=_KEPT)
+        self.rate = RATE
         self.running = asyncio.Event()
         self.running.set()
         self._flying: set[asyncio.Task[None]] = set()
@@ -43,7 +46,7 @@ class Load:
             task = asyncio.create_task(self.ask(client, number))
             self._flying.add(task)
             task.add_done_callback(self._flying.discard)
-            number, due = number + 1, due + 1 / RATE
+            number, due = number + 1, due + 1 / self.rate
             if due - logged >= _LOG_EVERY:
                 logged = due
                 logging.info("%s", dict(self.counts))
@@ -56,7 +59,7 @@ class Load:
 
     async def ask(self, client: ClientSession, number: int) -> None:
         self.counts["sent"] += 1
-        base = address_of("gateway", 8080)
+        base, asked, status, version = address_of("gateway", 8080), time.time(), 0, ""
         try:
             if number % 5 == 4:
                 request = client.post(f"{base}/api/orders", json={"item": "tea"})
@@ -64,12 +67,11 @@ class Load:
                 request = client.get(f"{base}/api/items")
             async with request as answer:
                 await answer.read()
-                ok = answer.status < 500
-                if version := answer.headers.get("x-shop-version"):
-                    self.versions[version] += 1
-        except (ClientError, TimeoutError):
-            ok = False
-        self.counts["ok" if ok else "failed"] += 1
+                status, version = answer.status, answer.headers.get("x-shop-version", "")
+        except (ClientError, TimeoutError) as error:
+            logging.warning("%s", error)
+        self.recent.append((asked, version, status))
+        self.counts["ok" if 200 <= status < 500 else "failed"] += 1
 
 
 LOAD = web.AppKey("load", Load)
@@ -78,7 +80,13 @@ LOAD = web.AppKey("load", Load)
 async def stats(request: web.Request) -> web.Response:
     load = request.app[LOAD]
     counts = {name: load.counts[name] for name in ("sent", "ok", "failed")}
-    return web.json_response({**counts, "versions": dict(load.versions), "rate": RATE})
+    return web.json_response({**counts, "rate": load.rate})
+
+
+async def recent(request: web.Request) -> web.Response:
+    """[[unix time asked, version, status], ...], oldest first; status 0: no answer."""
+    since = float(request.query.get("since", "0"))
+    return web.json_response([row for row in request.app[LOAD].recent if row[0] >= since])
 
 
 async def pause(request: web.Request) -> web.Response:
@@ -88,7 +96,9 @@ async def pause(request: web.Request) -> web.Response:
 
 
 async def resume(request: web.Request) -> web.Response:
-    request.app[LOAD].running.set()
+    load = request.app[LOAD]
+    load.rate = float(request.query.get("rate", load.rate))
+    load.running.set()
     return await stats(request)
 
 
@@ -105,6 +115,7 @@ def main() -> None:
     app[LOAD] = Load()
     app.cleanup_ctx.append(_traffic)
     app.router.add_get("/stats", stats)
+    app.router.add_get("/recent", recent)
     app.router.add_post("/pause", pause)
     app.router.add_post("/resume", resume)
     serve(app)

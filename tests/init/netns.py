@@ -161,7 +161,8 @@ def make_pod(families: tuple[Family, ...]) -> Iterator[Pod]:
                 lines.append(f"addr add {own[family]}/{length} dev eth0")
             _batch(name, lines)
         if Family.V6 not in families:
-            made[0].run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+            with made[0].entered():
+                Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
         _batch(names[0], [f"route add default via {PEER[family]}" for family in families])
         yield Pod(made[0], made[1], families)
     finally:

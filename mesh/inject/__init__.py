@@ -1,0 +1,1 @@
+"""How a pod gets its proxy: pure patching, the webhook around it, and manifests offline."""

@@ -1,0 +1,130 @@
+"""`mesh install` and `mesh uninstall`: parse, call one function, print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mesh.core.errors import ConfigError
+from mesh.inject.yamltext import load_one
+from mesh.install.render import print_manifests, render, render_crds
+from mesh.install.values import (
+    Tree,
+    Values,
+    build_values,
+    describe_values,
+    merge_trees,
+    parse_assignments,
+)
+
+# flag -> the value it sets; help and default come from the value
+FLAGS: Final[Mapping[str, str]] = {
+    "--mesh-namespace": "namespace",
+    "--image": "image",
+    "--image-pull-policy": "imagePullPolicy",
+    "--trust-domain": "trustDomain",
+    "--cluster-domain": "clusterDomain",
+    "--identity-replicas": "identity.replicas",
+    "--destination-replicas": "destination.replicas",
+    "--inject-replicas": "inject.replicas",
+    "--log-level": "controlPlane.logLevel",
+    "--log-format": "controlPlane.logFormat",
+    "--proxy-cpu-request": "proxy.cpuRequest",
+    "--proxy-cpu-limit": "proxy.cpuLimit",
+    "--proxy-memory-request": "proxy.memoryRequest",
+    "--proxy-memory-limit": "proxy.memoryLimit",
+    "--proxy-log-level": "proxy.logLevel",
+    "--proxy-log-format": "proxy.logFormat",
+    "--inbound-port": "proxy.inboundPort",
+    "--outbound-port": "proxy.outboundPort",
+    "--admin-port": "proxy.adminPort",
+}
+Command = Callable[..., Any]
+
+
+def value_flags(*names: str) -> Callable[[Command], Command]:
+    """Options for values, by flag; each is passed on as the text that was given, or None."""
+    described = {item.key: item for item in describe_values()}
+
+    def decorate(command: Command) -> Command:
+        for flag in reversed(names):
+            item = described[FLAGS[flag]]
+            shown = f"{item.help}  [default: {item.default or 'unset'}]"
+            command = click.option(flag, metavar="TEXT", help=shown)(command)
+        return command
+
+    return decorate
+
+
+@click.command()
+@click.option("--crds", is_flag=True, help="Print only the definitions of kinds (CRDs).")
+@value_flags(*FLAGS)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
+@click.option(
+    "-f",
+    "--values",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A YAML file of values; later ones win, and --set and flags win over files.",
+)
+@click.option("--help-values", is_flag=True, help="Print every value, its default and meaning.")
+def install(
+    crds: bool,
+    assignments: tuple[str, ...],
+    files: tuple[Path, ...],
+    help_values: bool,
+    **flags: str | None,
+) -> None:
+    """Print the manifests of the mesh. Reads no cluster: same input, same bytes.
+
+    \b
+    mesh install | kubectl apply -f -
+    """
+    if help_values:
+        click.echo(print_values(), nl=False)
+        return
+    values = read_values(files, assignments, flags)
+    manifests = render_crds(values) if crds else render(values)
+    click.echo(print_manifests(manifests), nl=False)
+
+
+def read_values(
+    files: tuple[Path, ...], assignments: tuple[str, ...], flags: Mapping[str, str | None]
+) -> Values:
+    """Files, then `--set`, then flags (by parameter name; None is unset). Raises ConfigError."""
+    tree: Tree = {}
+    for path in files:
+        tree = merge_trees(tree, read_tree(path))
+    tree = merge_trees(tree, parse_assignments(assignments))
+    given = [
+        f"{key}={flags[parameter]}"
+        for flag, key in FLAGS.items()
+        if flags.get(parameter := flag.removeprefix("--").replace("-", "_")) is not None
+    ]
+    return build_values(merge_trees(tree, parse_assignments(given)))
+
+
+def read_tree(path: Path) -> Tree:
+    """One values file. Raises ConfigError that names it."""
+    try:
+        tree = load_one(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"-f {path}: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"-f {path}: expected keys and values, got {type(tree).__name__}")
+    return tree
+
+
+def print_values() -> str:
+    """The table of all values as YAML comments would show it."""
+    rows = describe_values()
+    width = max(len(item.key) for item in rows)
+    size = max(len(item.default) for item in rows)
+    lines = [f"{item.key:<{width}}  {item.default:<{size}}  {item.help}\n" for item in rows]
+    return "".join(lines)

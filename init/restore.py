@@ -42,8 +42,8 @@ class Standing:
     def matches(self, plan: FamilyPlan) -> bool:
         """Whether exactly the plan stands: its chains, their rules in order, one jump to each."""
         return self.chains == {chain.name: chain.rules for chain in plan.chains} and sorted(
-            (jump.hook, jump.spec) for jump in self.jumps
-        ) == sorted((chain.hook, spell_rule(chain.jump)) for chain in plan.chains)
+            ((jump.hook, jump.rule) for jump in self.jumps), key=_hook
+        ) == sorted(((chain.hook, chain.jump) for chain in plan.chains), key=_hook)
 
     def difference(self, plan: FamilyPlan) -> str:
         """The first thing that differs from the plan, for an error message."""
@@ -88,19 +88,17 @@ def write_plan(plan: FamilyPlan, standing: Standing) -> str:
     A jump that is right stays where it is; new ones go to the end of their hook, behind what
     others put there.
     """
-    right = {(chain.hook, spell_rule(chain.jump)) for chain in plan.chains}
+    missing = {chain.hook: chain.jump for chain in plan.chains}
     lines = ["*nat"]
     lines += [f":{chain.name} - [0:0]" for chain in plan.chains]
     for jump in standing.jumps:
-        if (jump.hook, jump.spec) in right:
-            right.remove((jump.hook, jump.spec))  # a second one like it is one too many
+        if jump.rule is not None and jump.rule == missing.get(jump.hook):
+            del missing[jump.hook]  # a second one like it is one too many
         else:
             lines.append(f"-D {jump.hook} {jump.spec}")
     for chain in plan.chains:
         lines += [f"-A {chain.name} {spell_rule(rule)}" for rule in chain.rules]
-    for chain in plan.chains:
-        if (chain.hook, spell_rule(chain.jump)) in right:
-            lines.append(f"-A {chain.hook} {spell_rule(chain.jump)}")
+    lines += [f"-A {hook} {spell_rule(jump)}" for hook, jump in missing.items()]
     return "\n".join([*lines, "COMMIT", ""])
 
 
@@ -141,6 +139,10 @@ def spell_ports(ranges: Ports) -> str:
     return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in ranges)
 
 
+def _hook(jump: tuple[str, Rule | None]) -> str:
+    return jump[0]
+
+
 def _parse(words: list[str]) -> Rule | None:
     """The rule behind the words of one saved line, or None if it has a part we never write."""
     parts: dict[str, str] = {}
@@ -161,7 +163,7 @@ def _parse(words: list[str]) -> Rule | None:
             source=_network(parts.pop("-s", "")),
             destination=_network(parts.pop("-d", "")),
             uid=int(parts.pop("--uid-owner")) if "--uid-owner" in parts else None,
-            ports=_ports(parts.pop("--dports", "")),
+            ports=_ports(parts.pop("--dports", "") or parts.pop("--dport", "")),
             to_port=int(parts.pop("--to-ports")) if "--to-ports" in parts else None,
         )
     except (KeyError, ValueError):

@@ -91,3 +91,9 @@ def test_removal_names_all_of_ours_and_nothing_else() -> None:
 def test_nothing_stands_in_an_empty_table() -> None:
     assert read_nat("") == Standing()
     assert Family.V6.tools == "ip6tables"
+
+
+def test_a_single_port_in_the_words_of_another_match_is_the_same_rule() -> None:
+    saved = GOLDEN_DEFAULT.replace("-m multiport --dports 53", "-m tcp --dport 53")
+
+    assert read_nat(saved).matches(PLAN)

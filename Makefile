@@ -36,6 +36,7 @@ format: $(STAMP) ## rewrite the sources as `make check` wants them
 
 test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go module
 	@deploy/setup.sh --test-tools
+	@$(BIN)/python -m tests.cluster.build >/dev/null
 	@$(BIN)/pytest -m cluster --timeout 2700 tests
 
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)

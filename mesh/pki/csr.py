@@ -8,12 +8,25 @@ the request is for people who look at it; identity takes names from the reviewed
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from mesh.core.errors import IdentityError
+
+MAX_CSR: Final = 8 * 1024  # bytes of PEM
+
+_BLOCK: Final = re.compile(
+    r"\s*-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----\s*",
+    re.ASCII,
+)
+_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 def make_key() -> ec.EllipticCurvePrivateKey:
@@ -51,6 +64,34 @@ def make_request(key_file: Path, uri: str) -> str:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(key_pem(key))
     return build_csr(key, uri)
+
+
+def verify_csr(pem: str) -> ec.EllipticCurvePublicKey:
+    """The public key of a request that proves possession of the private one.
+
+    Nothing else in the request is read: names, extensions and attributes have no effect.
+    Raises IdentityError: `csr-too-large`, `csr-invalid`, `csr-key` (anything but P-256) or
+    `csr-signature`.
+    """
+    if len(pem) > MAX_CSR:
+        raise IdentityError(
+            "csr-too-large", f"expected a request of at most {MAX_CSR} bytes, got {len(pem)}"
+        )
+    if _BLOCK.fullmatch(pem) is None:
+        raise IdentityError("csr-invalid", "expected one PEM CERTIFICATE REQUEST")
+    try:
+        request = x509.load_pem_x509_csr(pem.encode("ascii"))
+        key = request.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+            raise IdentityError("csr-key", "expected a P-256 key")
+        is_signed = request.is_signature_valid and isinstance(
+            request.signature_hash_algorithm, _HASHES
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise IdentityError("csr-invalid", f"the request cannot be read: {error}") from error
+    if not is_signed:
+        raise IdentityError("csr-signature", "the request is not signed by its own key")
+    return key
 
 
 def main(arguments: list[str]) -> int:

@@ -144,7 +144,7 @@ def find_kubectl() -> str | None:
 
 
 def _image() -> str:
-    from mesh.install.values import DEFAULT_IMAGE
+    from mesh.inject.config import DEFAULT_IMAGE
 
     return DEFAULT_IMAGE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mesh.install.values import DEFAULT_IMAGE
+from mesh.inject.config import DEFAULT_IMAGE
 from mesh.local.shop import manifests
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"

@@ -177,7 +177,7 @@ def main() -> None:
     import sys
     from pathlib import Path
 
-    from mesh.install.values import DEFAULT_IMAGE
+    from mesh.inject.config import DEFAULT_IMAGE
 
     files = examples(DEFAULT_IMAGE)
     if sys.argv[1:2] == ["--write"]:

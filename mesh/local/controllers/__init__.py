@@ -1,0 +1,1 @@
+"""The controllers of `mesh local`: small reconcilers over the API server's store."""

@@ -1,0 +1,1 @@
+"""The embedded node: namespaces, network, name server and kubelet of `mesh local`."""

@@ -1,0 +1,256 @@
+"""The cluster's names: what Services, EndpointSlices and pods are called, and who asks for them.
+
+`Names` is pure over objects; `NameServer` serves UDP and TCP. The rules that keep clients from
+waiting: an existing name without records of the asked type is NOERROR and empty (NXDOMAIN there
+kills the whole name on musl); everything unknown is NXDOMAIN at once, never SERVFAIL or silence.
+Kubernetes DNS-Based Service Discovery, version 1.1.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mesh.local.api.store import Store
+from mesh.local.node.dnspacket import (
+    TYPE_ANY,
+    TYPE_PTR,
+    Answer,
+    Code,
+    Question,
+    Record,
+    address_record,
+    build,
+    form_error,
+    parse_query,
+    ptr_record,
+    srv_record,
+)
+
+Object = dict[str, Any]
+_SERVICE_LABEL = "kubernetes.io/service-name"
+_IDLE = 10.0  # seconds that a TCP client may stay silent
+
+log = logging.getLogger(__name__)
+
+
+def _endpoint_label(address: str) -> str:
+    return address.replace(".", "-").replace(":", "-")
+
+
+def reverse_name(address: str) -> str:
+    """The name in in-addr.arpa or ip6.arpa."""
+    return ipaddress.ip_address(address).reverse_pointer
+
+
+class Names:
+    """All names of the cluster at one moment, by lower-case name."""
+
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+        self._records: dict[str, list[Record]] = {}
+
+    @classmethod
+    def of(cls, domain: str, services: Iterable[Object], slices: Iterable[Object]) -> Names:
+        """The names of these Services and of what stands behind the headless ones."""
+        made = cls(domain)
+        made._exists(domain)
+        made._exists(f"svc.{domain}")
+        made._exists(f"pod.{domain}")
+        by_service: dict[tuple[str, str], list[Object]] = {}
+        for slice_ in slices:
+            meta = slice_["metadata"]
+            owner = (meta.get("labels") or {}).get(_SERVICE_LABEL, "")
+            by_service.setdefault((meta["namespace"], owner), []).append(slice_)
+        for service in services:
+            meta = service["metadata"]
+            made._service(service, by_service.get((meta["namespace"], meta["name"]), []))
+        return made
+
+    def _exists(self, name: str) -> None:
+        """The name exists, and so do all between it and the cluster's domain."""
+        while name not in self._records:
+            self._records[name] = []
+            parent = name.partition(".")[2]
+            if parent != self.domain and not parent.endswith("." + self.domain):
+                return
+            name = parent
+
+    def _add(self, record: Record) -> None:
+        self._exists(record.name)
+        if record not in self._records[record.name]:
+            self._records[record.name].append(record)
+
+    def _service(self, service: Object, slices: list[Object]) -> None:
+        meta, spec = service["metadata"], service["spec"]
+        name = f"{meta['name']}.{meta['namespace']}.svc.{self.domain}".lower()
+        self._exists(name)
+        if spec.get("type") == "ExternalName":
+            return
+        if spec.get("clusterIP") == "None":
+            self._headless(name, spec, slices)
+            return
+        for address in spec.get("clusterIPs") or filter(None, [spec.get("clusterIP")]):
+            self._add(address_record(name, address))
+            self._records[reverse_name(address)] = [ptr_record(reverse_name(address), name)]
+        for port in spec.get("ports") or ():
+            self._srv(name, port.get("name"), port.get("protocol"), int(port["port"]), name)
+
+    def _srv(self, name: str, port_name: Any, protocol: Any, port: int, target: str) -> None:
+        if port_name:
+            owner = f"_{port_name}._{str(protocol or 'TCP').lower()}.{name}".lower()
+            self._add(srv_record(owner, target, port))
+
+    def _headless(self, name: str, spec: Object, slices: list[Object]) -> None:
+        early = bool(spec.get("publishNotReadyAddresses"))
+        for slice_ in slices:
+            for endpoint in slice_.get("endpoints") or ():
+                conditions = endpoint.get("conditions") or {}
+                if conditions.get("ready", True) is False and not early:
+                    continue
+                for address in endpoint.get("addresses") or ():
+                    label = endpoint.get("hostname") or _endpoint_label(address)
+                    full = f"{label}.{name}".lower()
+                    self._add(address_record(name, address))
+                    self._add(address_record(full, address))
+                    if endpoint.get("hostname"):
+                        back = reverse_name(address)
+                        self._records[back] = [ptr_record(back, full)]
+                    for port in slice_.get("ports") or ():
+                        if port.get("port"):
+                            self._srv(
+                                name, port.get("name"), port.get("protocol"), port["port"], full
+                            )
+
+    def _pod_name(self, name: str) -> Record | None:
+        """`10-1-2-3.ns.pod.DOMAIN`, answered without looking at pods."""
+        left = name.removesuffix(f".pod.{self.domain}")
+        label, _, namespace = left.partition(".")
+        if left == name or not namespace or "." in namespace:
+            return None
+        for separator in (".", ":"):
+            with contextlib.suppress(ValueError):
+                return address_record(name, label.replace("-", separator))
+        return None
+
+    def answer(self, question: Question) -> Answer:
+        """The records of a question, and the addresses of SRV targets besides."""
+        found = self._records.get(question.name)
+        if found is None:
+            pod = self._pod_name(question.name)
+            if pod is None:
+                return Answer(Code.NXDOMAIN)
+            found = [pod]
+        chosen = tuple(record for record in found if question.type in (record.type, TYPE_ANY))
+        targets = {record.name: None for record in chosen}
+        additional: list[Record] = []
+        if question.type != TYPE_PTR:
+            for record in chosen:
+                additional += self._addresses_of(record, targets)
+        return Answer(Code.NOERROR, chosen, tuple(additional))
+
+    def _addresses_of(self, record: Record, done: dict[str, None]) -> list[Record]:
+        if record.type != 33:
+            return []
+        target = _decode(record.data[6:])
+        if target in done:
+            return []
+        done[target] = None
+        return [entry for entry in self._records.get(target, ()) if entry.type in (1, 28)]
+
+
+def _decode(raw: bytes) -> str:
+    labels, at = [], 0
+    while raw[at]:
+        labels.append(raw[at + 1 : at + 1 + raw[at]].decode())
+        at += 1 + raw[at]
+    return ".".join(labels)
+
+
+class _Udp(asyncio.DatagramProtocol):
+    def __init__(self, reply: Callable[[bytes, bool], bytes | None]) -> None:
+        self._reply = reply
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        answer = self._reply(data, True)
+        if answer is not None and self._transport is not None:
+            self._transport.sendto(answer, addr)
+
+
+class NameServer:
+    """Serves the names of a store on port 53 of the given addresses."""
+
+    def __init__(self, store: Store, domain: str) -> None:
+        self._store = store
+        self._domain = domain
+        self._names: Names | None = None
+
+    def names(self) -> Names:
+        """The names as of now; built again only after a change."""
+        if self._names is None:
+            self._names = Names.of(
+                self._domain,
+                self._store.scan("services"),
+                self._store.scan("endpointslices.discovery.k8s.io"),
+            )
+        return self._names
+
+    def reply(self, packet: bytes, udp: bool) -> bytes | None:
+        """The answer to one message, None where silence is right."""
+        query = parse_query(packet)
+        if query is None:
+            return None
+        if isinstance(query, int):
+            return form_error(query)
+        return build(query, self.names().answer(query.question), limit=query.size if udp else 65535)
+
+    async def run(self, addresses: Iterable[str], *, port: int = 53) -> None:
+        """Listen and follow the store until cancelled. Raises OSError on a port in use."""
+        loop = asyncio.get_running_loop()
+        servers: list[asyncio.Server] = []
+        transports: list[asyncio.BaseTransport] = []
+        try:
+            for address in addresses:
+                transport, _ = await loop.create_datagram_endpoint(
+                    lambda: _Udp(self.reply), local_addr=(address, port)
+                )
+                transports.append(transport)
+                servers.append(await asyncio.start_server(self._tcp, address, port))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow("services"))
+                group.create_task(self._follow("endpointslices.discovery.k8s.io"))
+        finally:
+            for transport in transports:
+                transport.close()
+            for server in servers:
+                server.close()
+
+    async def _follow(self, resource: str) -> None:
+        async for _ in self._store.watch(resource):
+            self._names = None
+
+    async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(_IDLE):
+                    (size,) = struct.unpack("!H", await reader.readexactly(2))
+                    packet = await reader.readexactly(size)
+                answer = self.reply(packet, False)
+                if answer is None:
+                    return
+                writer.write(struct.pack("!H", len(answer)) + answer)
+                await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()

@@ -1,0 +1,123 @@
+"""Events: what happened to an object, kept an hour, repeated ones counted."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+from mesh.core.errors import ApiError
+from mesh.local.api.store import Store
+
+Object = dict[str, Any]
+_LIFE = 3600.0  # seconds
+_MOST = 2000
+
+log = logging.getLogger(__name__)
+
+
+def _whole(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def reference(obj: Object) -> Object:
+    """An ObjectReference to any object."""
+    meta = obj["metadata"]
+    made = {
+        "apiVersion": obj.get("apiVersion", ""),
+        "kind": obj.get("kind", ""),
+        "name": meta["name"],
+        "uid": meta.get("uid", ""),
+        "resourceVersion": meta.get("resourceVersion", ""),
+    }
+    if meta.get("namespace"):
+        made["namespace"] = meta["namespace"]
+    return made
+
+
+class Recorder:
+    """Writes Events of one component to the store; never raises."""
+
+    def __init__(self, store: Store, component: str, host: str = "") -> None:
+        self._store = store
+        self._component = component
+        self._host = host
+        self._known: dict[tuple[str, ...], str] = {}
+        self._kept: deque[tuple[float, str, str, tuple[str, ...]]] = deque()
+
+    def named(self, component: str) -> Recorder:
+        """The recorder of another component."""
+        return Recorder(self._store, component, self._host)
+
+    def event(
+        self, obj: Object, reason: str, message: str, *, warning: bool = False, path: str = ""
+    ) -> None:
+        """Record an event about `obj`; the same again raises its count."""
+        now = time.time()
+        involved = reference(obj)
+        if path:
+            involved["fieldPath"] = path
+        namespace = involved.get("namespace", "default")
+        key = (involved["uid"], reason, message, path)
+        try:
+            self._expire(now)
+            if key in self._known and self._again(namespace, self._known[key], now):
+                return
+            self._create(namespace, involved, reason, message, warning, key, now)
+        except ApiError as error:
+            log.debug("event lost reason=%s error=%s", reason, error)
+
+    def _again(self, namespace: str, name: str, now: float) -> bool:
+        found = self._store.find("events", namespace, name)
+        if found is None:
+            return False
+        found["count"] = int(found.get("count") or 1) + 1
+        found["lastTimestamp"] = _whole(now)
+        self._store.update("events", found)
+        return True
+
+    def _create(
+        self,
+        namespace: str,
+        involved: Object,
+        reason: str,
+        message: str,
+        warning: bool,
+        key: tuple[str, ...],
+        now: float,
+    ) -> None:
+        name = f"{involved['name']}.{secrets.token_hex(8)}"
+        source = {"component": self._component}
+        if self._host:
+            source["host"] = self._host
+        self._store.create(
+            "events",
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": involved,
+                "reason": reason,
+                "message": message[:1024],
+                "source": source,
+                "firstTimestamp": _whole(now),
+                "lastTimestamp": _whole(now),
+                "eventTime": None,
+                "count": 1,
+                "type": "Warning" if warning else "Normal",
+                "reportingComponent": self._component,
+                "reportingInstance": self._host,
+            },
+        )
+        self._known[key] = name
+        self._kept.append((now, namespace, name, key))
+
+    def _expire(self, now: float) -> None:
+        while self._kept and (self._kept[0][0] < now - _LIFE or len(self._kept) > _MOST):
+            _, namespace, name, key = self._kept.popleft()
+            self._known.pop(key, None)
+            if self._store.find("events", namespace, name) is not None:
+                self._store.delete("events", namespace, name)

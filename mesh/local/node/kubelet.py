@@ -1,0 +1,229 @@
+"""Which pods run on the node: binds new ones, keeps a worker for each, and the Node object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import mesh
+from mesh.core.errors import ApiError
+from mesh.local.node.context import Node, machine_size
+from mesh.local.node.pod import PodWorker
+from mesh.local.node.podstate import timestamp
+
+Object = dict[str, Any]
+_HEARTBEAT = 10.0  # seconds between renewals of the node's Lease
+_LEASES = "kube-node-lease"
+
+log = logging.getLogger(__name__)
+
+
+def node_labels(name: str) -> dict[str, str]:
+    """The labels of the node, with Kubernetes' names for the architecture."""
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return {
+        "kubernetes.io/arch": arch,
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "topology.kubernetes.io/region": "local",
+        "topology.kubernetes.io/zone": "local-a",
+    }
+
+
+def why_not(pod: Object, labels: dict[str, str]) -> str:
+    """Why the only node does not suit a pod; empty when it does. Pure."""
+    for key, value in (pod["spec"].get("nodeSelector") or {}).items():
+        if labels.get(key) != value:
+            return "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    return ""
+
+
+class Kubelet:
+    """Follows the pods of the cluster and keeps one worker for each."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._announce()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pods())
+            group.create_task(self._sources("configmaps"))
+            group.create_task(self._sources("secrets"))
+            group.create_task(self._heartbeat())
+
+    async def _pods(self) -> None:
+        async for type_, pod in self._node.api.store.watch("pods"):
+            try:
+                self._saw(type_, pod)
+            except ApiError as error:
+                log.warning("pod skipped pod=%s error=%s", pod["metadata"]["name"], error)
+
+    def _saw(self, type_: str, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if type_ == "DELETED":
+            if worker is not None:
+                worker.removed()
+            return
+        name = pod["spec"].get("nodeName")
+        if not name:
+            self._bind(pod)
+            return
+        if name != self._node.name:
+            return
+        if worker is not None:
+            worker.update(pod)
+            return
+        worker = self._workers[uid] = PodWorker(self._node, pod)
+        task = asyncio.get_running_loop().create_task(worker.run())
+        self._tasks[uid] = task
+        task.add_done_callback(lambda _: self._forget(uid))
+
+    def _forget(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+
+    def _bind(self, pod: Object) -> None:
+        """The scheduler: there is one node, and a pod suits it or waits."""
+        store = self._node.api.store
+        meta = pod["metadata"]
+        if pod["spec"].get("schedulingGates") or "deletionTimestamp" in meta:
+            return
+        reason = why_not(pod, node_labels(self._node.name))
+        if reason:
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": reason,
+                "lastProbeTime": None,
+                "lastTransitionTime": timestamp(time.time()),
+            }
+            status = {"phase": "Pending", "conditions": [condition]}
+            known = (pod.get("status") or {}).get("conditions") or []
+            if not any(entry.get("reason") == "Unschedulable" for entry in known):
+                store.update("pods", {**pod, "status": status}, subresource="status")
+                scheduler = self._node.recorder.named("default-scheduler")
+                scheduler.event(pod, "FailedScheduling", reason, warning=True)
+            return
+        pod["spec"]["nodeName"] = self._node.name
+        store.update("pods", pod)
+        text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {self._node.name}"
+        self._node.recorder.named("default-scheduler").event(pod, "Scheduled", text)
+
+    async def _sources(self, resource: str) -> None:
+        store = self._node.api.store
+        async for type_, obj in store.watch(resource, since=store.revision):
+            if type_ == "DELETED":
+                continue
+            namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+            for worker in self._workers.values():
+                if worker.pod["metadata"]["namespace"] == namespace and _uses(worker.pod, name):
+                    worker.refresh()
+
+    # -- the Node object -------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        store, name = self._node.api.store, self._node.name
+        found = store.find("nodes", None, name)
+        if found is None:
+            meta = {"name": name, "labels": node_labels(name)}
+            found = store.create(
+                "nodes",
+                {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": self._spec()},
+            )
+        found["metadata"]["labels"] = {
+            **(found["metadata"].get("labels") or {}),
+            **node_labels(name),
+        }
+        found["spec"] = {**found.get("spec", {}), **self._spec()}
+        store.update("nodes", found)
+        found = store.get("nodes", None, name)
+        store.update("nodes", {**found, "status": self._status()}, subresource="status")
+
+    def _spec(self) -> Object:
+        ranges = self._node.ranges
+        return {"podCIDR": ranges.pods, "podCIDRs": list(filter(None, (ranges.pods, ranges.pods6)))}
+
+    def _status(self) -> Object:
+        size = {**machine_size(), "pods": "250"}
+        now = timestamp(time.time())
+        conditions = [
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            }
+            for kind, status, reason, message in (
+                ("MemoryPressure", "False", "KubeletHasSufficientMemory", "not measured"),
+                ("DiskPressure", "False", "KubeletHasNoDiskPressure", "not measured"),
+                ("PIDPressure", "False", "KubeletHasSufficientPID", "not measured"),
+                ("Ready", "True", "KubeletReady", "the embedded node runs pods"),
+            )
+        ]
+        addresses = [{"type": "InternalIP", "address": ip} for ip in self._node.host_addresses]
+        version = "v1.34.0"
+        return {
+            "addresses": [*addresses, {"type": "Hostname", "address": self._node.name}],
+            "allocatable": size,
+            "capacity": size,
+            "conditions": conditions,
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "nodeInfo": {
+                "architecture": node_labels(self._node.name)["kubernetes.io/arch"],
+                "bootID": "",
+                "containerRuntimeVersion": f"mesh-local://{mesh.__version__}",
+                "kernelVersion": platform.release(),
+                "kubeProxyVersion": version,
+                "kubeletVersion": version,
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "mesh local",
+                "systemUUID": "",
+            },
+        }
+
+    async def _heartbeat(self) -> None:
+        store, name = self._node.api.store, self._node.name
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now}
+            lease = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": name, "namespace": _LEASES},
+                "spec": spec,
+            }
+            with contextlib.suppress(ApiError):
+                if store.find("leases.coordination.k8s.io", _LEASES, name) is None:
+                    store.create("leases.coordination.k8s.io", lease)
+                else:
+                    store.update("leases.coordination.k8s.io", lease)
+            await asyncio.sleep(_HEARTBEAT)
+
+
+def _uses(pod: Object, name: str) -> bool:
+    """Whether a volume of the pod shows the ConfigMap or Secret of that name."""
+    return any(name in _names(volume) for volume in pod["spec"].get("volumes") or ())
+
+
+def _names(volume: Object) -> set[str]:
+    entries = [volume, *((volume.get("projected") or {}).get("sources") or ())]
+    found = set()
+    for entry in entries:
+        found.add((entry.get("configMap") or {}).get("name"))
+        secret = entry.get("secret") or {}
+        found.add(secret.get("secretName") or secret.get("name"))
+    return found - {None}

@@ -1,0 +1,1 @@
+"""Real roles, real redirects, real kubectl, on the embedded cluster."""

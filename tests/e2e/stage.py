@@ -1,0 +1,100 @@
+"""The cluster that the end-to-end tests share: kubectl, mesh and HTTP from this machine into it.
+
+One embedded cluster a session, with the mesh installed and the shop running. `ask` speaks
+HTTP to a pod or Service by address, as a browser on this machine would (unmeshed).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds until something that must happen counts as not happening
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One running cluster."""
+
+    kubeconfig: Path
+    state: Path
+    kubectl_path: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def kubectl(self, *args: str, text: str = "", check: bool = True) -> str:
+        """Run kubectl; its stdout. Fails with what it said."""
+        return self._run([self.kubectl_path, *args], text, check)
+
+    def mesh(self, *args: str, text: str = "", check: bool = True) -> str:
+        """Run one `mesh` command; its stdout."""
+        return self._run([sys.executable, "-m", "mesh", *args], text, check)
+
+    def get(self, *args: str) -> Any:
+        """`kubectl get ... -o json` as an object."""
+        return json.loads(self.kubectl("get", *args, "-o", "json"))
+
+    def apply(self, text: str) -> str:
+        return self.kubectl("apply", "-f", "-", text=text)
+
+    def service_address(self, name: str, namespace: str = "shop") -> tuple[str, int]:
+        spec = self.get("service", name, "-n", namespace)["spec"]
+        return spec["clusterIP"], spec["ports"][0]["port"]
+
+    def pods(self, selector: str, namespace: str = "shop") -> list[Any]:
+        items: list[Any] = self.get("pods", "-n", namespace, "-l", selector)["items"]
+        return items
+
+    def ask(
+        self, address: tuple[str, int], path: str, method: str = "GET", timeout: float = 30.0
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request from this machine; (status, headers, body)."""
+        connection = http.client.HTTPConnection(*address, timeout=timeout)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, headers, answer.read()
+        finally:
+            connection.close()
+
+    def load(self, path: str, method: str = "GET") -> Any:
+        """The load generator's own pages: /stats, /recent, /pause, /resume?rate=."""
+        status, _, body = self.ask(self.service_address("load"), path, method)
+        assert status == 200, body
+        return json.loads(body)
+
+    def _run(self, command: list[str], text: str, check: bool) -> str:
+        done = subprocess.run(
+            command, input=text, env=self.environ, text=True, capture_output=True, timeout=180
+        )
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def eventually(probe: Callable[[], T], *, within: float = PATIENCE, every: float = 0.1) -> T:
+    """The first true value of `probe`; its last failure when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            value = probe()
+            if value:
+                return value
+            problem: BaseException | None = None
+        except (AssertionError, OSError, KeyError, IndexError, ValueError) as error:
+            problem = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {probe}") from problem
+        time.sleep(every)

@@ -55,10 +55,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Injection:
-    """The patch, empty when the pod is meshed already and complete."""
+    """The patch, empty when the pod is meshed already and complete.
+
+    `is_new` is False when the pod had its proxy before.
+    """
 
     patch: tuple[Op, ...]
     warnings: tuple[str, ...] = ()
+    is_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _complete(pod: Pod, config: InjectConfig) -> Injection:
         patch.remove(("spec", "initContainers", ours[0]))
         patch.add(("spec", "initContainers", len(init) - 1), init[ours[0]])
     warnings = _rewrite_all(patch, config, chosen)
-    return Injection(tuple(patch.ops), tuple(warnings))
+    return Injection(tuple(patch.ops), tuple(warnings), is_new=False)
 
 
 def _add_marks(patch: PatchBuilder, config: InjectConfig, bundle: str) -> None:

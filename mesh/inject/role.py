@@ -1,0 +1,57 @@
+"""The webhook as a process: its parts, in the order in which they start."""
+
+from __future__ import annotations
+
+from mesh.inject.events import EventWriter
+from mesh.inject.serving import ServingKeeper
+from mesh.inject.settings import Settings
+from mesh.inject.view import ClusterView
+from mesh.inject.webhook import Metrics, Webhook
+from mesh.kube.client import KubeClient
+from mesh.kube.config import Access, find_access
+from mesh.runtime.admin import make_admin, make_registry
+from mesh.runtime.lifecycle import Lifecycle
+from mesh.runtime.web import HttpServer, Limits
+
+
+async def run(settings: Settings, access: Access | None = None) -> int:
+    """Serve until asked to end; the exit code."""
+    async with KubeClient(access or find_access()) as client:
+        life = Lifecycle()
+        build(life, client, settings)
+        return await life.run()
+
+
+def build(life: Lifecycle, client: KubeClient, settings: Settings) -> tuple[HttpServer, HttpServer]:
+    """Put the parts together; gives the webhook's and the admin server."""
+    registry = make_registry()
+    metrics = Metrics(registry)
+    keeper = ServingKeeper(
+        client,
+        namespace=settings.mesh_namespace,
+        cluster_domain=settings.cluster_domain,
+        key_dir=settings.key_dir,
+    )
+    view = ClusterView(client, namespace=settings.mesh_namespace, on_webhooks=keeper.look)
+    events = EventWriter(client, instance=settings.pod_name)
+    metrics.not_after.set_function(lambda: keeper.serving.not_after if keeper.serving else 0.0)
+    metrics.events_lost.set_function(lambda: float(events.lost))
+    host = settings.host.strip()
+    server = HttpServer(
+        Webhook(view, metrics, events.tell).make_app(),
+        host=host,
+        port=settings.port,
+        ssl_context=keeper.context,
+        limits=Limits(connections=1024),
+    )
+    admin = make_admin(
+        waiting_for=life.waiting_for, registry=registry, host=host, port=settings.admin_port
+    )
+    life.require("serving certificate and caBundle", lambda: keeper.ready)
+    life.require("cluster state", lambda: not view.waiting_for())
+    life.add("admin", start=admin.start, stop=admin.stop)
+    life.add("view", run=view.run)
+    life.add("events", run=events.run)
+    life.add("serving", run=keeper.run)
+    life.add("webhook", start=server.start, drain=server.drain, stop=server.stop)
+    return server, admin

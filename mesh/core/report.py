@@ -182,7 +182,8 @@ class ReportsAnswer:
 class ProxyStatus:
     """One connected proxy as destination sees it.
 
-    `sent` is the newest version of its view that was sent, `acked` the newest in force.
+    `sent` is the newest version of its view that was sent, `acked` the newest in force;
+    `behind` is how many seconds the oldest update waits for its acknowledgement (0.0: none).
     """
 
     namespace: str
@@ -193,6 +194,7 @@ class ProxyStatus:
     bundle_hash: str = ""
     leaf_not_after: float = 0.0  # unix seconds, 0.0: not told yet
     connected: float = 0.0  # seconds since the stream was accepted
+    behind: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from mesh.core import labels
 
 Object = Mapping[str, Any]
 
-_POD_TEMPLATE_HASH = "pod-template-hash"
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -97,19 +96,3 @@ def waiting_reason(pod: Object) -> str:
             return str(reason)
         plain = plain or str(reason)
     return plain
-
-
-def workload_of(pod: Object) -> tuple[str, str]:
-    """(kind in lower case, name) of what made this pod; ("pod", its name) when nothing did.
-
-    A ReplicaSet counts as the Deployment whose pod-template-hash ends its name.
-    """
-    for owner in (pod.get("metadata") or {}).get("ownerReferences") or ():
-        if not owner.get("controller"):
-            continue
-        kind, name = str(owner.get("kind", "")).lower(), str(owner.get("name", ""))
-        suffix = "-" + labels_of(pod).get(_POD_TEMPLATE_HASH, "")
-        if kind == "replicaset" and len(suffix) > 1 and name.endswith(suffix):
-            return "deployment", name.removesuffix(suffix)
-        return kind, name
-    return "pod", name_of(pod)

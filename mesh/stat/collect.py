@@ -12,12 +12,15 @@ import msgspec
 from mesh.core.errors import ApiError, MeshError
 from mesh.core.report import ReportsAnswer, WindowReport
 from mesh.kube.client import KubeClient
-from mesh.kube.resources import Object
+from mesh.kube.resources import Object, Resource, find_resource
 from mesh.kube.viewer import Answer, ask_destination
 from mesh.stat.rows import Cluster, newest_reports
 from mesh.stat.selection import Kind, Selection
 
-_SPLIT_RESOURCES = ("trafficsplits.split.smi-spec.io", "trafficsplits.linkerd.io")
+_SPLITS = (
+    find_resource("trafficsplits.split.smi-spec.io"),
+    Resource("linkerd.io", "v1alpha2", "linkerdtrafficsplits", "TrafficSplit"),
+)
 _decoder = msgspec.json.Decoder(ReportsAnswer)
 
 
@@ -86,7 +89,7 @@ async def _list_kind(client: KubeClient, kind: Kind, scope: Scope) -> list[Objec
     if kind.name != "trafficsplit":
         return await client.list(kind.resource, namespace, label_selector=scope.label_selector)
     found: list[Object] = []
-    for resource in _SPLIT_RESOURCES:
+    for resource in _SPLITS:
         served = await client.discover(resource)
         if served is not None:
             found += await client.list(served, namespace, label_selector=scope.label_selector)

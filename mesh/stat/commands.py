@@ -68,7 +68,7 @@ def stat(
 ) -> None:
     """Show success, rate and latency of what the mesh carries.
 
-    TYPE is deploy (the default), sts, ds, job, po, ns, svc, ts or all. Workloads, pods and
+    TYPE is deploy (the default), sts, ds, job, cj, po, ns, svc, ts or all. Workloads, pods and
     namespaces show what came in; services and TrafficSplits what meshed clients sent.
 
     \b

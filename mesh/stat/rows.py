@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mesh.core.names import split_authority
 from mesh.core.report import Series, SeriesKey, WindowReport
+from mesh.inject.workload import controller_of, find_workload
 from mesh.kube.pods import (
     Object,
     is_finished,
@@ -19,7 +20,6 @@ from mesh.kube.pods import (
     name_of,
     namespace_of,
     phase_of,
-    workload_of,
 )
 from mesh.stat.figures import NOTHING, Figures, figures_of, part_of
 from mesh.stat.selection import Selection
@@ -131,15 +131,22 @@ def _workload_row(
 
 def _by_workload(kind: str) -> Callable[[Object], tuple[str, str] | None]:
     def group(pod: Object) -> tuple[str, str] | None:
-        owner, name = workload_of(pod)
-        return (namespace_of(pod), name) if owner == kind else None
+        owner = find_workload(pod)
+        return (namespace_of(pod), owner.name) if owner.kind == kind else None
 
     return group
+
+
+def _job_of(pod: Object) -> tuple[str, str] | None:
+    owner = controller_of(pod)
+    is_job = owner is not None and owner.get("kind") == "Job"
+    return (namespace_of(pod), str(owner.get("name"))) if owner and is_job else None
 
 
 _GROUPS: dict[str, Callable[[Object], tuple[str, str] | None]] = {
     "namespace": lambda pod: ("", namespace_of(pod)),
     "pod": lambda pod: (namespace_of(pod), name_of(pod)),
+    "job": _job_of,
 }
 
 

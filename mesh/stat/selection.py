@@ -26,6 +26,7 @@ KINDS: Final = (
     Kind("statefulset", "sts", "statefulsets.apps", ("statefulsets",)),
     Kind("daemonset", "ds", "daemonsets.apps", ("daemonsets",)),
     Kind("job", "job", "jobs.batch", ("jobs",)),
+    Kind("cronjob", "cj", "cronjobs.batch", ("cronjobs",)),
     Kind("pod", "po", "pods", ("pods",)),
     Kind("service", "svc", "services", ("services",)),
     Kind("trafficsplit", "ts", "trafficsplits.split.smi-spec.io", ("trafficsplits",)),

@@ -116,7 +116,7 @@ class Credentials:
         self._leaf = key_dir / "credentials.pem"
         self._store = BundleStore(state_dir / "bundle.pem", given=bundle)
         self.bundle = self._store.load()
-        self._contexts: dict[tuple[bool, tuple[str, ...]], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._renew_at = 0.0
         self._alarm_at = 0.0
@@ -147,11 +147,14 @@ class Credentials:
 
     def client_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
         """The context for connections to mesh peers. Raises IdentityError without a leaf."""
-        return self._context(False, tuple(alpn))
+        return self._context("client", tuple(alpn))
 
-    def server_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        """The context for connections from mesh peers. Raises IdentityError without a leaf."""
-        return self._context(True, tuple(alpn))
+    def server_context(self, alpn: Sequence[str], *, require_client: bool = True) -> ssl.SSLContext:
+        """The context for connections from mesh peers. Raises IdentityError without a leaf.
+
+        `require_client=False` is for identity, whom peers ask before they have a leaf.
+        """
+        return self._context("server" if require_client else "open server", tuple(alpn))
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back after each new leaf or bundle; contexts got before are then out of date."""
@@ -180,6 +183,11 @@ class Credentials:
             self._check_leaf()
             self._changed()
 
+    def renew_now(self) -> None:
+        """Have `run` get a new leaf at once."""
+        self._renew_at = 0.0
+        self._woken.set()
+
     async def run(self) -> None:
         """Get the first leaf, then renew each in time, until cancelled. Never raises."""
         self._restore()
@@ -199,6 +207,8 @@ class Credentials:
     # -- leaf -------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
+        if not hash_bundle(self.bundle):
+            raise IdentityError("no-bundle", "waiting for the trust bundle")
         key = self._key_dir / "key.pem"
         try:
             prepare_key_dir(self._key_dir)
@@ -264,14 +274,13 @@ class Credentials:
     def _check_leaf(self) -> None:
         """Renew at once when peers with the bundle in force would refuse the leaf."""
         if not self.not_after:
-            self._woken.set()
+            self.renew_now()
             return
         try:
             self._prove(self._leaf, self.bundle)
         except IdentityError as error:
             log.warning("leaf no longer verifies reason=%s", error.reason)
-            self._renew_at = 0.0
-            self._woken.set()
+            self.renew_now()
 
     def _prove(self, leaf: Path, bundle: str) -> float:
         return tls.prove_leaf(
@@ -280,14 +289,19 @@ class Credentials:
 
     # -- contexts ---------------------------------------------------------------------------
 
-    def _context(self, is_server: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        context = self._contexts.get((is_server, alpn))
-        if context is None:
-            if not self.not_after:
-                raise IdentityError("no-leaf", f"{self.identity} has no leaf yet")
-            make = tls.server_context if is_server else tls.client_context
-            context = make(self.bundle, self._leaf, alpn)
-            self._contexts[is_server, alpn] = context
+    def _context(self, side: str, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        context = self._contexts.get((side, alpn))
+        if context is not None:
+            return context
+        if not self.not_after:
+            raise IdentityError("no-leaf", f"{self.identity} has no leaf yet")
+        if side == "client":
+            context = tls.client_context(self.bundle, self._leaf, alpn)
+        else:
+            context = tls.server_context(
+                self.bundle, self._leaf, alpn, require_client=side == "server"
+            )
+        self._contexts[side, alpn] = context
         return context
 
     def _is_usable(self, pem: str) -> bool:

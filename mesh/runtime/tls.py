@@ -13,7 +13,7 @@ import hashlib
 import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -30,6 +30,7 @@ __all__ = [
     "peer_identity",
     "peer_workload",
     "prove_leaf",
+    "rotating_server_context",
     "server_context",
     "server_name",
 ]
@@ -81,6 +82,34 @@ def server_context(
     context.num_tickets = 1
     _prepare(context, bundle, leaf, alpn)
     return context
+
+
+def rotating_server_context(
+    current: Callable[[], ssl.SSLContext], *, require_client: bool = True
+) -> ssl.SSLContext:
+    """A context for a listening socket that serves each handshake with `current()`.
+
+    For asyncio servers, which take one context for their whole life. Without session tickets:
+    those would be this context's own and outlive a bundle that has forgotten an anchor. When
+    `current` raises IdentityError, the handshake fails with an alert. Whether a client needs
+    a leaf is decided here, since OpenSSL takes that from the first context; anchors and own
+    leaf come from the second.
+    """
+    outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    outer.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_NONE
+    outer.minimum_version = ssl.TLSVersion.TLSv1_3
+    outer.num_tickets = 0
+    outer.options |= ssl.OP_NO_TICKET
+
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        try:
+            connection.context = current()
+        except IdentityError:
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        return None
+
+    outer.sni_callback = choose
+    return outer
 
 
 def peer_workload(peer: HasPeer, *, now: float | None = None) -> WorkloadId | None:

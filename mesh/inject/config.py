@@ -17,6 +17,8 @@ from mesh.core.errors import ConfigError
 
 KEY: Final = "inject.json"  # in ConfigMap mesh-config
 DEFAULT_IMAGE: Final = f"docker.io/lightmesh/mesh:{__version__}"
+DEFAULT_CPU: Final = "10m"  # without requests an autoscaler cannot count the pod
+DEFAULT_MEMORY: Final = "32Mi"
 TOKEN_SECONDS: Final = 3600  # life of a proxy's projected token; the kubelet renews it
 
 
@@ -35,7 +37,12 @@ class InjectConfig:
     inbound_port: int = labels.INBOUND_PORT
     outbound_port: int = labels.OUTBOUND_PORT
     admin_port: int = labels.ADMIN_PORT
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "mesh/proxy-cpu-request": DEFAULT_CPU,
+            "mesh/proxy-memory-request": DEFAULT_MEMORY,
+        }
+    )
 
     @property
     def identity_address(self) -> str:

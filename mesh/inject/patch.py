@@ -22,7 +22,7 @@ from mesh.inject.jsonpatch import Op, PatchBuilder
 from mesh.inject.probes import Probe, container_ports, rewrite_probes
 from mesh.inject.refuse import find_obstacle
 from mesh.inject.switch import Verdict, decide
-from mesh.inject.workload import find_workload
+from mesh.inject.workload import Workload, find_workload
 from mesh.runtime.bundle import hash_bundle
 
 Pod = Mapping[str, Any]
@@ -79,7 +79,7 @@ def plan_injection(
     pod: Pod, namespace: Namespace, config: InjectConfig, *, bundle: str, cluster: Cluster
 ) -> Injection | Skip:
     """Decide and plan. `bundle` is the trust bundle in force, PEM, never empty."""
-    verdict = decide(_keys(pod), namespace.keys, foreign=cluster.foreign)
+    verdict = decide(keys_of(pod), namespace.keys, foreign=cluster.foreign)
     if not verdict.enabled:
         return _switched_off(verdict)
     if is_meshed(pod):
@@ -99,9 +99,10 @@ def mesh_pod(
     *,
     bundle: str,
     cluster: Cluster,
+    workload: Workload | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Injection:
-    """The whole sidecar for a pod that is to get it."""
+    """The whole sidecar for a pod that is to get it; `workload` where the pod cannot tell."""
     chosen = resolve(
         _annotations(pod),
         namespace.annotations,
@@ -111,7 +112,7 @@ def mesh_pod(
     )
     native = {"true": True, "false": False}.get(chosen["mesh/native-sidecar"], cluster.native)
     patch = PatchBuilder(dict(pod))
-    _add_marks(patch, config, bundle)
+    _add_marks(patch, workload or find_workload(pod), config, bundle)
     for volume in sidecar.volumes():
         patch.add(("spec", "volumes", len(_list(patch.document, "volumes"))), volume)
     _add_containers(patch, pod, config, chosen, bundle=bundle, native=native)
@@ -155,8 +156,7 @@ def _complete(pod: Pod, config: InjectConfig) -> Injection:
     return Injection(tuple(patch.ops), tuple(warnings), is_new=False)
 
 
-def _add_marks(patch: PatchBuilder, config: InjectConfig, bundle: str) -> None:
-    workload = find_workload(patch.document)
+def _add_marks(patch: PatchBuilder, workload: Workload, config: InjectConfig, bundle: str) -> None:
     written = {labels.L_CONTROL_NAMESPACE: config.namespace, labels.L_WORKLOAD_KIND: workload.kind}
     if workload.label:
         written[labels.L_WORKLOAD_NAME] = workload.label
@@ -242,7 +242,8 @@ def _annotations(pod: Pod) -> Mapping[str, str]:
     return _texts((pod.get("metadata") or {}).get("annotations"))
 
 
-def _keys(pod: Pod) -> dict[str, str]:
+def keys_of(pod: Pod) -> dict[str, str]:
+    """Labels overlaid by annotations."""
     return {**_texts((pod.get("metadata") or {}).get("labels")), **_annotations(pod)}
 
 

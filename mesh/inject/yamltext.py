@@ -25,8 +25,17 @@ _NOT_PLAIN: Final = re.compile(
 )
 
 
+_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_RESOLVERS: Final = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in _BaseLoader.yaml_implicit_resolvers.items()
+}
+
+
 class ManifestDumper(_BaseDumper):
     """Blocks for texts of several lines, quotes for what only looks like text; no aliases."""
+
+    yaml_implicit_resolvers = _RESOLVERS
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -35,11 +44,7 @@ class ManifestDumper(_BaseDumper):
 class ManifestLoader(_BaseLoader):
     """A safe loader that leaves dates alone: JSON, and so Kubernetes, has none."""
 
-
-ManifestLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in _BaseLoader.yaml_implicit_resolvers.items()
-}
+    yaml_implicit_resolvers = _RESOLVERS
 
 
 def represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
@@ -54,7 +59,21 @@ def represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
     return node
 
 
+class _Representer(yaml.representer.SafeRepresenter):
+    """Data to nodes, for parts of a document that is edited as nodes."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 ManifestDumper.add_representer(str, represent_text)
+_Representer.add_representer(str, represent_text)
+
+
+def represent_node(data: Any) -> yaml.Node:
+    """JSON-like data as a node in block style, keys in their order."""
+    node: yaml.Node = _Representer(default_flow_style=False, sort_keys=False).represent_data(data)
+    return node
 
 
 def dump_documents(documents: Iterable[Any]) -> str:

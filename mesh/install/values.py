@@ -18,7 +18,7 @@ from mesh.core.errors import ConfigError
 from mesh.core.names import is_dns_label
 from mesh.core.quantity import parse_duration, parse_quantity
 from mesh.inject.annotations import check_text
-from mesh.inject.config import DEFAULT_IMAGE
+from mesh.inject.config import DEFAULT_CPU, DEFAULT_IMAGE, DEFAULT_MEMORY
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -156,9 +156,9 @@ class ControlPlane:
 class Proxy:
     """Defaults of every proxy; annotations of pods and namespaces override them."""
 
-    cpu_request: str = annotated("mesh/proxy-cpu-request", "10m")
+    cpu_request: str = annotated("mesh/proxy-cpu-request", DEFAULT_CPU)
     cpu_limit: str = annotated("mesh/proxy-cpu-limit")
-    memory_request: str = annotated("mesh/proxy-memory-request", "32Mi")
+    memory_request: str = annotated("mesh/proxy-memory-request", DEFAULT_MEMORY)
     memory_limit: str = annotated("mesh/proxy-memory-limit")
     image: str = annotated("mesh/proxy-image")
     image_pull_policy: str = annotated("mesh/image-pull-policy", "")

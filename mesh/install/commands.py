@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from mesh.core.errors import ConfigError
+from mesh.core import labels
+from mesh.core.errors import ApiError, ConfigError
 from mesh.inject.yamltext import load_one
-from mesh.install.render import print_manifests, render, render_crds
+from mesh.install.brought import Files, issuer_secret
+from mesh.install.removal import plan_removal
+from mesh.install.render import Manifest, print_manifests, render, render_crds
 from mesh.install.values import (
     Tree,
     Values,
@@ -71,11 +77,32 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
     type=click.Path(path_type=Path),
     help="A YAML file of values; later ones win, and --set and flags win over files.",
 )
+@click.option(
+    "--identity-trust-anchors-file",
+    "anchors",
+    type=click.Path(path_type=Path),
+    help="Trust anchors of an issuer of your own, PEM. [default: made in the cluster]",
+)
+@click.option(
+    "--identity-issuer-certificate-file",
+    "certificate",
+    type=click.Path(path_type=Path),
+    help="Its certificate, intermediates after it, PEM. [default: made in the cluster]",
+)
+@click.option(
+    "--identity-issuer-key-file",
+    "key",
+    type=click.Path(path_type=Path),
+    help="Its private key, PEM; it will stand in the output. [default: made in the cluster]",
+)
 @click.option("--help-values", is_flag=True, help="Print every value, its default and meaning.")
 def install(
     crds: bool,
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
+    anchors: Path | None,
+    certificate: Path | None,
+    key: Path | None,
     help_values: bool,
     **flags: str | None,
 ) -> None:
@@ -88,8 +115,60 @@ def install(
         click.echo(print_values(), nl=False)
         return
     values = read_values(files, assignments, flags)
-    manifests = render_crds(values) if crds else render(values)
+    if crds:
+        click.echo(print_manifests(render_crds(values)), nl=False)
+        return
+    brought = None
+    if anchors or certificate or key:
+        if not (anchors and certificate and key):
+            raise click.UsageError("the three --identity-...-file flags go together")
+        identity = replace(values.identity, issuer_secret=labels.ISSUER_SECRET)
+        values = replace(values, identity=identity)
+        brought = issuer_secret(Files(anchors, certificate, key), values, now=time.time())
+    click.echo(print_manifests(render(values, brought=brought)), nl=False)
+
+
+@click.command()
+@click.option(
+    "--mesh-namespace",
+    default=labels.MESH_NAMESPACE,
+    show_default=True,
+    help="Namespace of the control plane.",
+)
+@click.option("--crds", is_flag=True, help="Also the definitions of kinds, and so every object.")
+@click.option("--force", is_flag=True, help="Even if pods have a proxy or no cluster answers.")
+@click.option("--kubeconfig", metavar="FILE", help="[default: $KUBECONFIG or ~/.kube/config]")
+@click.option("--context", metavar="NAME", help="[default: the current context]")
+def uninstall(
+    mesh_namespace: str, crds: bool, force: bool, kubeconfig: str | None, context: str | None
+) -> None:
+    """Print what to delete. Refuses while pods have a proxy; keeps the definitions of kinds.
+
+    \b
+    mesh uninstall | kubectl delete -f -
+    """
+    try:
+        manifests = asyncio.run(
+            _plan_removal(mesh_namespace, kubeconfig, context, crds=crds, force=force)
+        )
+    except (ApiError, ConfigError) as error:
+        if not force:
+            raise
+        click.echo(f"mesh: cluster not read: {error}", err=True)
+        values = build_values({"namespace": mesh_namespace})
+        manifests = plan_removal(values, crds=crds)
     click.echo(print_manifests(manifests), nl=False)
+
+
+async def _plan_removal(
+    namespace: str, kubeconfig: str | None, context: str | None, *, crds: bool, force: bool
+) -> list[Manifest]:
+    from mesh.install.uninstall import plan_for_cluster
+    from mesh.kube.client import KubeClient
+    from mesh.kube.config import find_access
+
+    async with KubeClient(find_access(kubeconfig, context)) as client:
+        return await plan_for_cluster(client, namespace, crds=crds, force=force)
 
 
 def read_values(

@@ -82,9 +82,9 @@ def _quantity(text: str) -> str:
     return text
 
 
-def _duration(text: str) -> str:
-    if parse_duration(text) <= 0:
-        raise ValueError(f'expected a duration above 0, got "{text}"')
+def _lifetime(text: str) -> str:
+    if not 60.0 <= parse_duration(text) <= 86_400.0:
+        raise ValueError(f'expected a duration from 1m to 24h, got "{text}"')
     return text
 
 
@@ -127,7 +127,10 @@ class Role:
 
 @dataclass(frozen=True)
 class Identity(Role):
-    leaf_lifetime: str = value("24h", "life of a workload's certificate", _duration)
+    leaf_lifetime: str = value("24h", "life of a workload's certificate", _lifetime)
+    issuer_secret: str = value(
+        "", "Secret with tls.crt, tls.key and ca.crt of an issuer of your own; unset: made here"
+    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ _TOKEN_SECONDS: Final = 3600
 _KEYS: Final = "keys"
 _STATE: Final = "state"
 _TOKEN: Final = "token"
+_ISSUER: Final = "issuer"
+_ISSUER_FOLDER: Final = "/var/run/mesh/issuer"
 
 _DOWNWARD: Final = {
     "MESH_POD_NAME": "metadata.name",
@@ -47,15 +49,7 @@ def services(values: Values) -> list[Manifest]:
 
 def deployments(values: Values) -> list[Manifest]:
     return [
-        _deployment(
-            values,
-            labels.IDENTITY,
-            "identity",
-            values.identity,
-            module="identity",
-            port=("https", labels.IDENTITY_PORT),
-            extra={"MESH_IDENTITY_LEAF_LIFETIME": values.identity.leaf_lifetime},
-        ),
+        _identity(values),
         _deployment(
             values,
             labels.DESTINATION,
@@ -73,6 +67,29 @@ def deployments(values: Values) -> list[Manifest]:
             port=("https", labels.INJECT_PORT),
         ),
     ]
+
+
+def _identity(values: Values) -> Manifest:
+    """With an issuer of the operator's own it is mounted, and reloaded when it changes."""
+    extra = {"MESH_IDENTITY_LEAF_LIFETIME": values.identity.leaf_lifetime}
+    secret = values.identity.issuer_secret
+    if secret:
+        extra["MESH_IDENTITY_ISSUER_DIR"] = _ISSUER_FOLDER
+    deployment = _deployment(
+        values,
+        labels.IDENTITY,
+        "identity",
+        values.identity,
+        module="identity",
+        port=("https", labels.IDENTITY_PORT),
+        extra=extra,
+    )
+    if secret:
+        pod = deployment["spec"]["template"]["spec"]
+        pod["volumes"].append({"name": _ISSUER, "secret": {"secretName": secret}})
+        mount = {"name": _ISSUER, "mountPath": _ISSUER_FOLDER, "readOnly": True}
+        pod["containers"][0]["volumeMounts"].append(mount)
+    return deployment
 
 
 def component(role: str) -> dict[str, str]:

@@ -99,10 +99,11 @@ class Facts:
     namespaces: Read[list[Object]] = _UNREAD
     crds: Read[list[Object]] = _UNREAD
     mutating: Read[list[Object]] = _UNREAD
+    validating: Read[list[Object]] = _UNREAD
     node_leases: Read[list[Object]] = _UNREAD
     config: Read[Object] = _UNREAD_OBJECT  # ConfigMap mesh-config
     trust_roots: Read[Object] = _UNREAD_OBJECT  # ConfigMap mesh-trust-roots
-    issuer: Read[Object] = _UNREAD_OBJECT  # Secret mesh-identity-issuer
+    issuer: Read[Object] = _UNREAD_OBJECT  # Secret mesh-identity-issuer, its certificate only
     handshakes: tuple[Handshake, ...] = ()
     mesh_deployments: Read[list[Object]] = _UNREAD
     mesh_services: Read[list[Object]] = _UNREAD
@@ -112,5 +113,4 @@ class Facts:
     dry_run: Read[Object] = _UNREAD_OBJECT  # the annotated pod as admission gave it back
     proxies: Read[ProxiesAnswer] = field(default_factory=Read)
     pods: Read[list[Object]] = _UNREAD  # of all namespaces, or of one
-    services: Read[list[Object]] = _UNREAD
     clashes: tuple[Clash, ...] = ()

@@ -24,41 +24,44 @@ class _Mesh(NamedTuple):
 
     title: str
     family: str
-    webhooks: tuple[str, ...]  # beginnings of names of webhook configurations
+    hooks: tuple[str, ...]  # ends of webhooks' names
     crd_groups: tuple[str, ...]
 
 
 _MESHES: Final = (
-    _Mesh("Linkerd", LINKERD, ("linkerd-proxy-injector",), ("policy.linkerd.io",)),
-    _Mesh(
-        "Istio", ISTIO, ("istio-sidecar-injector", "istio-revision-tag"), ("networking.istio.io",)
-    ),
-    _Mesh("Kuma", "", ("kuma-admission-mutating",), ("kuma.io",)),
-    _Mesh("Consul", "", ("consul-connect-injector", "consul-consul-connect-injector"), ()),
-    _Mesh("Open Service Mesh", "", ("osm-webhook",), ()),
+    _Mesh("Linkerd", LINKERD, ("linkerd-proxy-injector.linkerd.io",), ("policy.linkerd.io",)),
+    _Mesh("Istio", ISTIO, ("sidecar-injector.istio.io",), ("networking.istio.io",)),
+    _Mesh("Kuma", "", ("kuma-injector.kuma.io",), ("kuma.io",)),
+    _Mesh("Consul", "", ("consul-connect-injector.consul.hashicorp.com",), ()),
+    _Mesh("Open Service Mesh", "", ("osm-inject.k8s.io",), ()),
 )
 
 
 def foreign_families(facts: Facts) -> frozenset[str]:
     """The dialects of the inject switch whose own injector runs here: they do not count."""
-    return frozenset(
-        mesh.family
-        for configuration in facts.mutating.got or ()
-        for mesh in _MESHES
-        if mesh.family and name_of(configuration).startswith(mesh.webhooks)
-    )
+    found = (_mesh_of(configuration) for configuration in facts.mutating.got or ())
+    return frozenset(mesh.family for mesh in found if mesh is not None and mesh.family)
+
+
+def _mesh_of(configuration: Mapping[str, Any]) -> _Mesh | None:
+    names = [str(hook.get("name")) for hook in configuration.get("webhooks") or ()]
+    for mesh in _MESHES:
+        if any(name.endswith(mesh.hooks) for name in names):
+            return mesh
+    return None
 
 
 def no_other_injector(facts: Facts) -> Iterator[Fault]:
     for configuration in facts.mutating.value:
-        for mesh in _MESHES:
-            if name_of(configuration).startswith(mesh.webhooks):
-                yield Fault(
-                    f"MutatingWebhookConfiguration {name_of(configuration)}",
-                    f"{mesh.title}'s injector is in this cluster",
-                    f"inject with {labels.A_INJECT}: enabled, the only switch that counts beside "
-                    f"{mesh.title}'s own, and never both into one pod",
-                )
+        mesh = _mesh_of(configuration)
+        if mesh is None:
+            continue
+        beside = (
+            f"inject with {labels.A_INJECT}: enabled, the only switch of ours that counts beside "
+            f"{mesh.title}'s injector, and never both into one pod"
+        )
+        name = f"MutatingWebhookConfiguration {name_of(configuration)}"
+        yield Fault(name, f"{mesh.title}'s injector is in this cluster", beside)
 
 
 def no_other_definitions(facts: Facts) -> Iterator[Fault]:

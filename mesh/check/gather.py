@@ -21,6 +21,7 @@ from mesh.check import before, installed
 from mesh.check.catalogue import Mode
 from mesh.check.facts import Facts, Handshake, Read, Right, Skew
 from mesh.check.packages import find_clashes
+from mesh.check.trust import CERTIFICATE_KEY
 from mesh.check.webhook import probe_namespace, probe_pod
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
@@ -114,10 +115,10 @@ class _Gathering:
 
     def _lists(self) -> list[Job]:
         mesh, mode = self._request.mesh_namespace, self._request.mode
-        webhooks = "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+        webhooks = "webhookconfigurations.admissionregistration.k8s.io"
         jobs = [
             self._list("crds", "customresourcedefinitions.apiextensions.k8s.io"),
-            self._list("mutating", webhooks),
+            self._list("mutating", f"mutating{webhooks}"),
             self._list("node_leases", "leases.coordination.k8s.io", "kube-node-lease"),
             self._get("config", "configmaps", labels.CONFIG_MAP),
         ]
@@ -128,7 +129,8 @@ class _Gathering:
             self._list("mesh_services", "services", mesh),
             self._list("mesh_accounts", "serviceaccounts", mesh),
             self._list("mesh_events", "events", mesh),
-            self._get("issuer", "secrets", labels.ISSUER_SECRET),
+            self._list("validating", f"validating{webhooks}"),
+            self._issuer,
         ]
         if mode is Mode.PROXY:
             jobs.append(self._list("pods", "pods", self._request.namespace))
@@ -146,6 +148,17 @@ class _Gathering:
             self._values[name] = await read(lambda: self._client.get(resource, obj, where))
 
         return job
+
+    async def _issuer(self) -> None:
+        """Only the certificate is kept: the key is nobody's business here."""
+
+        async def certificate() -> Object:
+            where = self._request.mesh_namespace
+            secret = await self._client.get("secrets", labels.ISSUER_SECRET, where)
+            data = secret.get("data") or {}
+            return {"data": {CERTIFICATE_KEY: data.get(CERTIFICATE_KEY)}}
+
+        self._values["issuer"] = await read(certificate)
 
     async def _skew(self) -> None:
         async def measure() -> Skew:

@@ -15,7 +15,7 @@ from mesh.kube.resources import Object
 
 ROLES: Final = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 _INSTALL = "`mesh install | kubectl apply -f -`"
-_A_VERSION = "app.kubernetes.io/version"
+_VERSION_KEY = "version"  # in ConfigMap mesh-config
 
 
 def needed_rights(mesh_namespace: str) -> list[Right]:
@@ -152,14 +152,13 @@ def may_look(facts: Facts) -> Iterator[Fault]:
 
 
 def versions_agree(facts: Facts) -> Iterator[Fault]:
-    for deployment in facts.mesh_deployments.value:
-        version = labels_of(deployment).get(_A_VERSION)
-        if name_of(deployment) in ROLES and version and version != facts.our_version:
-            yield Fault(
-                f"Deployment {facts.mesh_namespace}/{name_of(deployment)}",
-                f"runs version {version}, this command is {facts.our_version}",
-                f"upgrade with {_INSTALL}, or use the mesh command of version {version}",
-            )
+    version = (facts.config.value.get("data") or {}).get(_VERSION_KEY)
+    if version and version != facts.our_version:
+        yield Fault(
+            f"ConfigMap {facts.mesh_namespace}/{labels.CONFIG_MAP}",
+            f"version {version} of the mesh is installed, this command is {facts.our_version}",
+            f"upgrade with {_INSTALL}, or use the mesh command of version {version}",
+        )
 
 
 EXISTENCE: Final = Category(

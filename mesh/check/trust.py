@@ -1,108 +1,119 @@
-"""Checks of the trust chain: anchors, the issuer beneath them, and how long they last."""
+"""Checks of the trust chain: anchors, the issuer beneath them, and how long they last.
+
+What makes a chain good is said by `mesh.pki.chain`, the code by which identity itself accepts
+an issuer; here it becomes faults with remedies.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mesh.check.facts import Facts
 from mesh.check.model import Category, Check, Fault, Severity
 from mesh.core import labels
-from mesh.core.errors import ApiError
+from mesh.core.errors import ApiError, IdentityError
+from mesh.core.names import WorkloadId
+from mesh.pki.authority import (
+    Authority,
+    is_self_signed,
+    load_certificates,
+    not_after,
+    not_before,
+    subject,
+    when,
+)
+from mesh.pki.bundle import read_bundle
+from mesh.pki.chain import check_anchors, check_issuer
+from mesh.pki.csr import make_key
 
 _DAY: Final = 86400.0
 _SOON: Final = 60 * _DAY
-_CERTIFICATE_KEYS: Final = ("tls.crt", "crt.pem", "issuer.crt", "ca.crt")
-_SUPPORTED_CURVES: Final = ("secp256r1", "secp384r1")
+CERTIFICATE_KEY: Final = "tls.crt"
 
 
 def anchors_are_readable(facts: Facts) -> Iterator[Fault]:
-    name = _roots(facts)
     if facts.trust_roots.is_missing:
-        yield Fault(name, "there is none; identity makes it when it first starts", _logs(facts))
+        what = "there is none; identity writes it when it first starts"
+        yield Fault(_roots(facts), what, _logs(facts))
         return
     try:
-        certificates = read_anchors(facts)
-    except ValueError as error:
+        read_anchors(facts)
+    except IdentityError as error:
         remedy = f"delete it and restart {labels.IDENTITY}, which writes it anew"
-        yield Fault(name, f"key {labels.TRUST_ROOTS_KEY}: {error}", remedy)
-        return
-    for certificate in certificates:
-        if not _is_supported(certificate):
-            what = f"{_title(certificate)}: expected a P-256, P-384 or RSA key of 2048 bits or more"
-            yield Fault(name, what, "bring an anchor with such a key")
+        yield Fault(_roots(facts), _bare(str(error), _roots(facts)), remedy)
 
 
 def anchors_are_valid(facts: Facts) -> Iterator[Fault]:
-    certificates = read_anchors(facts)
-    bad = [text for c in certificates if (text := _out_of_time(c, facts.now))]
-    for text in bad:
-        remedy = "leaves beneath it are refused by every proxy: bring a new anchor and issuer"
-        yield Fault(_roots(facts), text, remedy, minor=len(bad) < len(certificates))
+    """One bad anchor beside a good one is a warning."""
+    name, anchors = _roots(facts), read_anchors(facts)
+    bad = {
+        anchor: problems
+        for anchor in anchors
+        if (problems := check_anchors([anchor], now=facts.now, where=name))
+    }
+    for problems in bad.values():
+        for problem in problems:
+            remedy = "every proxy refuses leaves beneath it: bring a new anchor and issuer"
+            yield Fault(name, _bare(problem, name), remedy, minor=len(bad) < len(anchors))
 
 
 def anchors_last(facts: Facts) -> Iterator[Fault]:
-    for certificate in read_anchors(facts):
-        text = _ends_soon(certificate, facts.now)
+    for anchor in read_anchors(facts):
+        text = _ends_soon(anchor, facts.now)
         if text:
             yield Fault(_roots(facts), text, "bring a new anchor before that day")
 
 
 def issuer_is_valid(facts: Facts) -> Iterator[Fault]:
     """From the Secret where it may be read; else from what TLS with identity proves."""
-    issuer = _issuer_or_none(facts)
-    if issuer is None:
+    chain = _issuer_chain(facts)
+    if chain is None:
         yield from _handshake_faults(facts)
         return
-    text = _out_of_time(issuer, facts.now)
-    if text:
-        remedy = "no leaf can be signed: bring a valid issuer, or delete the Secret and restart"
-        yield Fault(_issuer(facts), text, f"{remedy} {labels.IDENTITY}")
-    fault = _chain_fault(issuer, read_anchors(facts))
-    if fault:
-        remedy = f"issuer and anchors must belong together: {_roots(facts)} lacks its anchor"
-        yield Fault(_issuer(facts), f"{_title(issuer)} {fault}", remedy)
+    # The real key stays in the cluster; a chain is judged without it.
+    above = tuple(certificate for certificate in chain[1:] if not is_self_signed(certificate))
+    issuer = Authority(chain[0], above, make_key())
+    whose = WorkloadId(labels.TRUST_DOMAIN, facts.mesh_namespace, labels.IDENTITY)
+    name = _issuer(facts)
+    for problem in check_issuer(
+        issuer, read_anchors(facts), workload=whose, now=facts.now, where=name, prove=False
+    ):
+        remedy = "no leaf of it is trusted: bring an issuer that chains to an anchor of the bundle"
+        yield Fault(name, _bare(problem, name), remedy)
 
 
 def issuer_lasts(facts: Facts) -> Iterator[Fault]:
-    issuer = _issuer_or_none(facts)
-    text = _ends_soon(issuer, facts.now) if issuer else ""
-    if text:
-        yield Fault(_issuer(facts), text, "bring a new issuer before that day")
+    for certificate in _issuer_chain(facts) or ():
+        text = _ends_soon(certificate, facts.now)
+        if text:
+            yield Fault(_issuer(facts), text, "bring a new issuer before that day")
 
 
 def read_anchors(facts: Facts) -> list[x509.Certificate]:
-    """The certificates of the trust bundle. Raises ValueError or ApiError."""
+    """The certificates of the trust bundle. Raises IdentityError or ApiError."""
     data = facts.trust_roots.value.get("data") or {}
-    text = data.get(labels.TRUST_ROOTS_KEY)
-    if not text:
-        raise ValueError(f"expected PEM certificates, got nothing; found keys {sorted(data)}")
-    try:
-        return x509.load_pem_x509_certificates(str(text).encode())
-    except ValueError as error:
-        raise ValueError(f"expected PEM certificates: {error}") from error
+    where = f"{_roots(facts)}: key {labels.TRUST_ROOTS_KEY}"
+    return read_bundle(str(data.get(labels.TRUST_ROOTS_KEY) or ""), where=where)
 
 
-def _issuer_or_none(facts: Facts) -> x509.Certificate | None:
-    """The issuer's certificate; None when its Secret may not be read."""
+def _issuer_chain(facts: Facts) -> list[x509.Certificate] | None:
+    """The issuer's certificate and its intermediates; None when the Secret may not be read."""
     if facts.issuer.error is not None and facts.issuer.error.code in (401, 403):
         return None
-    data = facts.issuer.value.get("data") or {}
-    for key in _CERTIFICATE_KEYS:
-        if key not in data:
-            continue
-        try:
-            return x509.load_pem_x509_certificates(base64.b64decode(data[key], validate=True))[0]
-        except (ValueError, binascii.Error) as error:
-            raise ApiError(0, "BadCertificate", f"{_issuer(facts)}: {key}: {error}") from error
-    raise ApiError(0, "BadCertificate", f"{_issuer(facts)}: expected key tls.crt, got none")
+    text = (facts.issuer.value.get("data") or {}).get(CERTIFICATE_KEY)
+    where = f"{_issuer(facts)}: key {CERTIFICATE_KEY}"
+    try:
+        pem = base64.b64decode(str(text or ""), validate=True).decode("ascii", "replace")
+        return load_certificates(pem, where=where)
+    except binascii.Error as error:
+        raise ApiError(0, "BadCertificate", f"{where}: expected base64: {error}") from error
+    except IdentityError as error:
+        raise ApiError(0, "BadCertificate", str(error)) from error
 
 
 def _handshake_faults(facts: Facts) -> Iterator[Fault]:
@@ -119,59 +130,18 @@ def _handshake_faults(facts: Facts) -> Iterator[Fault]:
         )
 
 
-def _chain_fault(issuer: x509.Certificate, anchors: list[x509.Certificate]) -> str:
-    if not _is_authority(issuer):
-        return "is no certificate authority (basic constraints, RFC 5280 §4.2.1.9)"
-    for anchor in anchors:
-        try:
-            issuer.verify_directly_issued_by(anchor)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return ""
-    return "is signed by no anchor of the bundle"
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
-def _is_supported(certificate: x509.Certificate) -> bool:
-    key = certificate.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return key.curve.name in _SUPPORTED_CURVES
-    return isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048
-
-
-def _out_of_time(certificate: x509.Certificate, now: float) -> str:
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now > ends.timestamp():
-        return f"{_title(certificate)} expired on {_date(ends)}"
-    if now < begins.timestamp():
-        return f"{_title(certificate)} is valid from {_date(begins)} only"
-    return ""
-
-
 def _ends_soon(certificate: x509.Certificate, now: float) -> str:
-    """Within 60 days, or the last fifth of a life that is shorter than 300."""
-    begins = certificate.not_valid_before_utc.timestamp()
-    ends = certificate.not_valid_after_utc.timestamp()
+    """Within 60 days, or within the last fifth of a life that is shorter than 300."""
+    ends = not_after(certificate)
     left = ends - now
-    if left <= 0 or left >= min(_SOON, (ends - begins) / 5):
+    if left <= 0 or left >= min(_SOON, (ends - not_before(certificate)) / 5):
         return ""
-    days = f"{left / _DAY:.0f} days" if left > 2 * _DAY else f"{left / 3600:.0f} hours"
-    return f"{_title(certificate)} expires in {days}, on {_date(certificate.not_valid_after_utc)}"
+    time = f"{left / _DAY:.0f} days" if left > 2 * _DAY else f"{left / 3600:.0f} hours"
+    return f"{subject(certificate)} ends in {time}, at {when(ends)}"
 
 
-def _title(certificate: x509.Certificate) -> str:
-    subject = certificate.subject.rfc4514_string() or "without a subject"
-    return f"certificate {subject} (serial {certificate.serial_number:x})"
-
-
-def _date(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _bare(problem: str, name: str) -> str:
+    return problem.removeprefix(f"{name}: ")
 
 
 def _roots(facts: Facts) -> str:
@@ -190,7 +160,7 @@ TRUST: Final = Category(
     "mesh-trust",
     (
         Check("trust anchors can be read", anchors_are_readable, Severity.FATAL, retryable=True),
-        Check("trust anchors are within their time", anchors_are_valid),
+        Check("trust anchors are valid", anchors_are_valid),
         Check("trust anchors last for 60 days", anchors_last, Severity.WARNING),
         Check("the issuer is valid and beneath an anchor", issuer_is_valid, retryable=True),
         Check("the issuer lasts for 60 days", issuer_lasts, Severity.WARNING),

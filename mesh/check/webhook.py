@@ -53,7 +53,7 @@ def probe_namespace(namespaces: Sequence[Object], mesh_namespace: str) -> str:
 
 def webhook_is_registered(facts: Facts) -> Iterator[Fault]:
     name = f"MutatingWebhookConfiguration {labels.WEBHOOK_CONFIGURATION}"
-    configuration = _configuration(facts)
+    configuration = _named(facts.mutating.value, labels.WEBHOOK_CONFIGURATION)
     if configuration is None:
         yield Fault(name, "there is none, so no pod gets a proxy", _REINSTALL)
         return
@@ -68,18 +68,20 @@ def webhook_is_registered(facts: Facts) -> Iterator[Fault]:
             )
 
 
-def bundle_is_set(facts: Facts) -> Iterator[Fault]:
-    name = f"MutatingWebhookConfiguration {labels.WEBHOOK_CONFIGURATION}"
-    configuration = _configuration(facts)
-    for webhook in (configuration or {}).get("webhooks") or ():
-        fault = _bundle_fault((webhook.get("clientConfig") or {}).get("caBundle"))
-        if fault:
-            yield Fault(
-                name,
-                f"webhook {webhook.get('name')}: {fault}",
-                f"{labels.INJECT} writes it within seconds once it runs: "
-                f"`kubectl -n {facts.mesh_namespace} logs deploy/{labels.INJECT}`",
-            )
+def bundles_are_set(facts: Facts) -> Iterator[Fault]:
+    for kind, configuration in (
+        ("Mutating", _named(facts.mutating.value, labels.WEBHOOK_CONFIGURATION)),
+        ("Validating", _named(facts.validating.value, labels.VALIDATING_CONFIGURATION)),
+    ):
+        for webhook in (configuration or {}).get("webhooks") or ():
+            fault = _bundle_fault((webhook.get("clientConfig") or {}).get("caBundle"))
+            if fault:
+                yield Fault(
+                    f"{kind}WebhookConfiguration {name_of(configuration or {})}",
+                    f"webhook {webhook.get('name')}: {fault}",
+                    f"{labels.INJECT} writes it within seconds once it runs: "
+                    f"`kubectl -n {facts.mesh_namespace} logs deploy/{labels.INJECT}`",
+                )
 
 
 def _bundle_fault(text: object) -> str:
@@ -116,18 +118,15 @@ def annotated_pod_is_injected(facts: Facts) -> Iterator[Fault]:
         )
 
 
-def _configuration(facts: Facts) -> Mapping[str, Any] | None:
-    for configuration in facts.mutating.value:
-        if name_of(configuration) == labels.WEBHOOK_CONFIGURATION:
-            return configuration
-    return None
+def _named(configurations: Sequence[Object], name: str) -> Mapping[str, Any] | None:
+    return next((item for item in configurations if name_of(item) == name), None)
 
 
 WEBHOOK: Final = Category(
     "mesh-webhook",
     (
         Check("the webhook is registered", webhook_is_registered, retryable=True),
-        Check("the webhook's caBundle is set", bundle_is_set, retryable=True),
+        Check("the caBundle of each webhook is set", bundles_are_set, retryable=True),
         Check("an annotated pod gets a proxy", annotated_pod_is_injected, retryable=True),
     ),
 )

@@ -163,7 +163,7 @@ class Container:
         hook = (self.spec.get("lifecycle") or {}).get("postStart")
         if not hook:
             return True
-        failure = await self._hook(hook, timeout=None)
+        failure = await self._hook(hook, None)
         if failure is None or self._process is None or self._process.ended.done():
             return self._process is not None
         self._event("FailedPostStartHook", f"PostStartHook failed: {failure}", warning=True)
@@ -252,10 +252,10 @@ class Container:
 
     # -- commands and hooks ----------------------------------------------------------------
 
-    async def execute(self, argv: list[str], timeout: float | None) -> tuple[int, str]:
+    async def execute(self, argv: list[str], seconds: float | None) -> tuple[int, str]:
         """Run a command inside; its exit code and the first of its output.
 
-        Raises OSError when it cannot be started, TimeoutError after `timeout` seconds.
+        Raises OSError when it cannot be started, TimeoutError after `seconds`.
         """
         if self._process is None or self._process.ended.done() or not argv:
             raise OSError("the container is not running")
@@ -272,7 +272,7 @@ class Container:
             finally:
                 os.close(writing)
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds):
                     done = await asyncio.shield(process.ended)
             except BaseException:
                 process.send(signal.SIGKILL)
@@ -281,11 +281,11 @@ class Container:
         finally:
             lines.close()
 
-    async def _hook(self, hook: Object, timeout: float | None) -> str | None:
+    async def _hook(self, hook: Object, seconds: float | None) -> str | None:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 if "exec" in hook:
-                    code, text = await self.execute(list(hook["exec"]["command"]), timeout)
+                    code, text = await self.execute(list(hook["exec"]["command"]), seconds)
                     return None if code == 0 else f"exit code {code}: {text.strip()[:256]}"
                 if "httpGet" in hook:
                     return await probes.http(self.view.address, self.spec, hook["httpGet"])
@@ -309,7 +309,7 @@ class Container:
         deadline = time.monotonic() + grace
         hook = (self.spec.get("lifecycle") or {}).get("preStop")
         if hook and grace > 0 and not process.ended.done():
-            failure = await self._until_end(process, self._hook(hook, timeout=grace))
+            failure = await self._until_end(process, self._hook(hook, grace))
             if failure:
                 self._event("FailedPreStopHook", f"PreStopHook failed: {failure}", warning=True)
         left = deadline - time.monotonic()
@@ -378,9 +378,10 @@ class Container:
         try:
             with open(logs, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 2048))
-                return file.read().decode(errors="replace")
+                lines = file.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
+        return "\n".join(line.partition(" ")[2] for line in lines)
 
     def _clean(self) -> None:
         if self._base is not None:

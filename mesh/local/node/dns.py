@@ -14,7 +14,7 @@ import ipaddress
 import logging
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from mesh.local.api.store import Store
 from mesh.local.node.dnspacket import (
@@ -178,8 +178,7 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         answer = self._reply(data, True)
@@ -221,10 +220,10 @@ class NameServer:
         transports: list[asyncio.BaseTransport] = []
         try:
             for address in addresses:
-                transport, _ = await loop.create_datagram_endpoint(
+                endpoint, _ = await loop.create_datagram_endpoint(
                     lambda: _Udp(self.reply), local_addr=(address, port)
                 )
-                transports.append(transport)
+                transports.append(endpoint)
                 servers.append(await asyncio.start_server(self._tcp, address, port))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow("services"))

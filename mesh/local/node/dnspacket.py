@@ -88,7 +88,7 @@ def ptr_record(name: str, target: str) -> Record:
 
 
 def _read_name(packet: bytes, at: int) -> tuple[str, int]:
-    labels = []
+    labels: list[str] = []
     while True:
         if at >= len(packet):
             raise ValueError("name runs over the end")
@@ -109,7 +109,8 @@ def parse_query(packet: bytes) -> Query | int | None:
     """A query; the id of a message that deserves FORMERR; None for what deserves silence."""
     if len(packet) < 12:
         return None
-    ident, flags, questions, _, _, extra = struct.unpack_from("!6H", packet)
+    head: tuple[int, ...] = struct.unpack_from("!6H", packet)
+    ident, flags, questions, extra = head[0], head[1], head[2], head[5]
     if flags & _QR:
         return None
     try:

@@ -221,9 +221,9 @@ def _uses(pod: Object, name: str) -> bool:
 
 def _names(volume: Object) -> set[str]:
     entries = [volume, *((volume.get("projected") or {}).get("sources") or ())]
-    found = set()
+    found: set[str | None] = set()
     for entry in entries:
         found.add((entry.get("configMap") or {}).get("name"))
         secret = entry.get("secret") or {}
         found.add(secret.get("secretName") or secret.get("name"))
-    return found - {None}
+    return {name for name in found if name}

@@ -83,7 +83,9 @@ def set_up_node(
             netlink.add_address("eth0", node[family], bits)
             netlink.add_route(machine[family], bits, link="eth0", source=node[family])
             range_, _, prefix = services[family].partition("/")
-            netlink.add_local(range_, int(prefix))
+            # Packets to Services only need some route to reach nat; one by `lo` would be made a
+            # reject route for IPv6 by the kernel, and what nat does not change is refused anyhow.
+            netlink.add_route(range_, int(prefix), link="eth0", source=node[family])
             netlink.add_address("lo", dns[family], bits)
     with inside(machine_ns), Netlink() as netlink:
         netlink.up(machine_link)

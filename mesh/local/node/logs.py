@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 
 LIMIT = 8 * 1024 * 1024  # bytes of one file; the older half goes to NAME.log.1 beyond it
 _CHUNK = 65536
+_LONGEST = 16384  # bytes of a line before it is cut
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +65,38 @@ class LogFile:
             self._fd = -1
 
 
+def stamp(seconds: float) -> bytes:
+    """The time that begins each line of a log file: RFC 3339 with nanoseconds, and a space."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1e9):09d}Z ".encode()
+
+
+class Lines:
+    """Cuts what a container prints into stamped lines. Pure; the caller passes the time."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        """The lines that are complete, or too long to wait for."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST:
+            whole.append(self._rest)
+            self._rest = b""
+        head = stamp(now)
+        return b"".join([head + line + b"\n" for line in whole])
+
+    def flush(self, now: float) -> bytes:
+        """What came last, without an end of line."""
+        rest, self._rest = self._rest, b""
+        return stamp(now) + rest + b"\n" if rest else b""
+
+
 class Drain:
     """Reads a pipe into a LogFile until every writer has closed it."""
 
     def __init__(self, reading: int, target: LogFile) -> None:
+        self._lines = Lines()
         os.set_blocking(reading, False)
         self._reading = reading
         self._target = target
@@ -80,9 +110,13 @@ class Drain:
         except BlockingIOError:
             return
         if data:
-            self._target.write(data)
+            self._write(self._lines.feed(data, time.time()))
         else:
             self.close()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._target.write(data)
 
     def close(self) -> None:
         """Take what is there and stop."""
@@ -90,7 +124,8 @@ class Drain:
             return
         with contextlib.suppress(OSError):
             while data := os.read(self._reading, _CHUNK):
-                self._target.write(data)
+                self._write(self._lines.feed(data, time.time()))
+        self._write(self._lines.flush(time.time()))
         self._loop.remove_reader(self._reading)
         os.close(self._reading)
         self._reading = -1

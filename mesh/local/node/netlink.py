@@ -11,18 +11,18 @@ import socket
 import struct
 from types import TracebackType
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 16, 17, 20, 24, 25
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 20, 24
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _ERROR = 2
 _IFF_UP = 1
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 18, 28
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 4, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _RT_TABLE_MAIN, _RTPROT_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK = 254, 4, 0, 253
-_RTN_UNICAST, _RTN_LOCAL, _RTN_UNREACHABLE = 1, 2, 7
+_RTN_UNICAST = 1
 _RTNH_F_ONLINK = 4
 
 
@@ -88,13 +88,10 @@ def route_message(
     index: int = 0,
     gateway: str = "",
     source: str = "",
-    kind: int = _RTN_UNICAST,
 ) -> bytes:
     """A route to `destination`/`prefix`; a gateway is taken to be on the link itself."""
     family, raw = pack_address(destination)
     scope = _SCOPE_LINK if not gateway and family == socket.AF_INET else _SCOPE_UNIVERSE
-    if kind == _RTN_UNREACHABLE:
-        scope = _SCOPE_UNIVERSE
     head = struct.pack(
         "=BBBBBBBBI",
         family,
@@ -104,7 +101,7 @@ def route_message(
         _RT_TABLE_MAIN,
         _RTPROT_STATIC,
         scope,
-        kind,
+        _RTN_UNICAST,
         _RTNH_F_ONLINK if gateway else 0,
     )
     body = attribute(_RTA_DST, raw) if prefix else b""
@@ -174,9 +171,4 @@ class Netlink:
         """Add a route. Raises FileExistsError where one to the same range stands."""
         index = socket.if_nametoindex(link)
         body = route_message(destination, prefix, index=index, gateway=gateway, source=source)
-        self._request(_RTM_NEWROUTE, _CREATE | _EXCL, body, f"add route {destination}/{prefix}")
-
-    def add_local(self, destination: str, prefix: int) -> None:
-        """Route a range to `lo`, so that packets to it leave the routing step and reach nat."""
-        body = route_message(destination, prefix, index=socket.if_nametoindex("lo"))
         self._request(_RTM_NEWROUTE, _CREATE | _EXCL, body, f"add route {destination}/{prefix}")

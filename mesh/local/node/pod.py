@@ -33,7 +33,7 @@ class PodWorker:
     def __init__(self, node: Node, pod: Object) -> None:
         self.node = node
         self._stored = pod
-        self.pod = self._effective(pod)
+        self.pod = pod
         meta = pod["metadata"]
         self.uid: str = meta["uid"]
         self.folder = node.run / "pods" / self.uid
@@ -62,8 +62,7 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """A newer version of the pod from the API."""
         self._stored = pod
-        fresh = self._effective(pod)
-        self.pod = {**fresh, "spec": self.pod["spec"]}
+        self.pod = {**pod, "spec": self.pod["spec"]}
         self._wake.set()
 
     def removed(self) -> None:
@@ -88,12 +87,6 @@ class PodWorker:
     @property
     def _deleting(self) -> bool:
         return "deletionTimestamp" in self._stored["metadata"]
-
-    def _effective(self, pod: Object) -> Object:
-        meta = pod["metadata"]
-        name = pod["spec"].get("serviceAccountName") or "default"
-        account = self.node.api.store.find("serviceaccounts", meta["namespace"], name)
-        return podplan.with_token_volume(pod, account)
 
     def _recall(self, status: Object) -> None:
         """After a restart of the node: what the last run's status says about containers."""
@@ -319,10 +312,18 @@ class PodWorker:
             return
         self._publish()
         meta = self._stored["metadata"]
-        with contextlib.suppress(ApiError):
-            self.node.api.store.finalize_delete(
-                "pods", meta["namespace"], meta["name"], uid=self.uid
-            )
+        while not self._removed:
+            self._wake.clear()
+            try:
+                self.node.api.store.finalize_delete(
+                    "pods", meta["namespace"], meta["name"], uid=self.uid
+                )
+                return
+            except ApiError as error:
+                if error.code in (404, 409):
+                    return
+                log.warning("pod not removed pod=%s error=%s", self._name, error)
+            await self._pause(time.time() + _RETRY)
 
     async def _stop_all(self, grace: float) -> None:
         """Applications together, then native sidecars from the last to the first."""

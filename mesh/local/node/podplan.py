@@ -13,62 +13,6 @@ from mesh.local.node.context import Node, machine_size
 from mesh.local.node.environment import PATH, command, environment, expand
 
 Object = dict[str, Any]
-TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-TOKEN_VOLUME = "kube-api-access"
-
-
-def with_token_volume(pod: Object, account: Object | None) -> Object:
-    """The pod as the ServiceAccount admission would leave it: its default token volume.
-
-    Changes nothing where automounting is off or the volume is there already; mounts are added
-    to those containers that mount nothing at that path.
-    """
-    spec = pod["spec"]
-    wish = spec.get("automountServiceAccountToken")
-    if wish is None:
-        wish = (account or {}).get("automountServiceAccountToken")
-    if wish is False:
-        return pod
-    present = any(
-        str(volume.get("name", "")).startswith(TOKEN_VOLUME) for volume in spec.get("volumes") or ()
-    )
-    if present:
-        return pod
-    volume = {
-        "name": TOKEN_VOLUME,
-        "projected": {
-            "defaultMode": 0o644,
-            "sources": [
-                {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
-                {
-                    "configMap": {
-                        "name": "kube-root-ca.crt",
-                        "items": [{"key": "ca.crt", "path": "ca.crt"}],
-                    }
-                },
-                {
-                    "downwardAPI": {
-                        "items": [
-                            {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
-                        ]
-                    }
-                },
-            ],
-        },
-    }
-    mount = {"name": TOKEN_VOLUME, "mountPath": TOKEN_PATH, "readOnly": True}
-
-    def mounted(container: Object) -> Object:
-        mounts = list(container.get("volumeMounts") or ())
-        if any(entry.get("mountPath") == TOKEN_PATH for entry in mounts):
-            return container
-        return {**container, "volumeMounts": [*mounts, mount]}
-
-    changed = {**spec, "volumes": [*(spec.get("volumes") or ()), volume]}
-    for name in ("initContainers", "containers"):
-        if spec.get(name):
-            changed[name] = [mounted(container) for container in spec[name]]
-    return {**pod, "spec": changed}
 
 
 def volume_binds(

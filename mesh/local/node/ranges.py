@@ -122,9 +122,10 @@ def pick(taken: Iterable[Network], *, ipv6: bool, pods: str = "", services: str 
         busy.append(network)
         chosen.append(text)
     if not ipv6:
-        return Ranges(*chosen)
+        return Ranges(chosen[0], chosen[1])
     return Ranges(
-        *chosen,
+        chosen[0],
+        chosen[1],
         _first_free(_candidates6(), busy, "pod-cidr"),
         _first_free(_service_candidates6(), busy, "service-cidr"),
     )

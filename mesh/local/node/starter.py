@@ -67,6 +67,8 @@ def main() -> int:
     """Returns in the starter and, at the very end, in PID 1."""
     config = json.loads(sys.argv[1])
     ready = int(config["ready"])
+    for fd in (ready, int(config["lock"])):
+        os.set_inheritable(fd, False)
     os.setsid()
     machine_ns = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -57,7 +57,6 @@ if [[ -z $python ]]; then
 fi
 if [[ $(command -v "$python") == /usr/bin/* ]]; then
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  need \
   need "/usr/lib/python$version/ensurepip/__init__.py=python3-venv" \
     "/usr/include/python$version/Python.h=python3-dev"
 fi

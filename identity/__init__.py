@@ -1,0 +1,1 @@
+"""The process that signs leaves for workloads and owns issuer and trust bundle."""

@@ -1,0 +1,123 @@
+"""How often a pod may ask, and whose turn it is when many ask at once.
+
+`Buckets` is pure. `FairGate` lets a fixed number work at a time and gives each service account
+its turn, so that two hundred pods of one account do not keep the pod of another waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
+from typing import Final
+
+from mesh.core.errors import IdentityError
+
+MAX_BUCKETS: Final = 20_000
+
+
+class Buckets:
+    """Token buckets by key: `burst` at once, `rate` a second after that. Pure: time is passed.
+
+    Buckets that are full again are forgotten; beyond `MAX_BUCKETS` the least recently used go.
+    """
+
+    def __init__(self, *, rate: float, burst: int, most: int = MAX_BUCKETS) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._most = most
+        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: Hashable, now: float) -> float:
+        """Take one and give 0.0, or take none and give the seconds until there is one."""
+        wait = self.wait(key, now)
+        if wait > 0:
+            return wait
+        self._levels[key] = (self._level(key, now) - 1.0, now)
+        self._levels.move_to_end(key)
+        self._forget(now)
+        return 0.0
+
+    def wait(self, key: Hashable, now: float) -> float:
+        """Seconds until `take` would succeed; takes nothing."""
+        missing = 1.0 - self._level(key, now)
+        return max(0.0, missing / self._rate)
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def _level(self, key: Hashable, now: float) -> float:
+        level, since = self._levels.get(key, (self._burst, now))
+        return min(self._burst, level + max(0.0, now - since) * self._rate)
+
+    def _forget(self, now: float) -> None:
+        while self._levels:
+            oldest = next(iter(self._levels))
+            if len(self._levels) <= self._most and self._level(oldest, now) < self._burst:
+                return
+            del self._levels[oldest]
+
+
+class FairGate:
+    """At most `width` inside; those who wait are let in account by account, in turn."""
+
+    def __init__(self, *, width: int, most_waiting: int, most_waiting_each: int) -> None:
+        self._free = width
+        self._most = most_waiting
+        self._most_each = most_waiting_each
+        self._queues: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self.waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self, key: Hashable) -> AsyncIterator[None]:
+        """Wait for a turn and hold it. Raises IdentityError `overloaded` when too many wait."""
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._wait(key)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, key: Hashable) -> None:
+        queue = self._queues.setdefault(key, deque())
+        if self.waiting >= self._most or len(queue) >= self._most_each:
+            if not queue:
+                del self._queues[key]
+            raise IdentityError("overloaded", "too many requests wait; try again")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        self.waiting += 1
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # the turn came and nobody is there to take it
+            else:
+                self._leave(key, turn)
+            raise
+
+    def _leave(self, key: Hashable, turn: asyncio.Future[None]) -> None:
+        queue = self._queues.get(key)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
+            self.waiting -= 1
+            if not queue:
+                del self._queues[key]
+
+    def _pass_on(self) -> None:
+        """Give the turn to the next account's first, or put it back."""
+        while self._queues:
+            key, queue = next(iter(self._queues.items()))
+            turn = queue.popleft()
+            self.waiting -= 1
+            if queue:
+                self._queues.move_to_end(key)
+            else:
+                del self._queues[key]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -300,16 +300,21 @@ class KubeClient:
     async def discover(self, resource: Resource | str) -> Resource | None:
         """The resource as this cluster serves it: our version if served, else the preferred one.
 
-        None when the cluster does not know the kind.
+        Found by kind, since the plural of a CRD is its author's choice. None when the cluster
+        does not know the kind.
         """
         resource = _known(resource)
         for version in await self._served_versions(resource):
             base = f"/apis/{resource.group}/{version}" if resource.group else f"/api/{version}"
             answer = await self.call("GET", base)
-            for item in answer.get("resources") or []:
-                if item.get("name") == resource.plural:
-                    kind, namespaced = item["kind"], bool(item.get("namespaced"))
-                    return Resource(resource.group, version, resource.plural, kind, namespaced)
+            served = [item for item in answer.get("resources") or [] if "/" not in item["name"]]
+            served.sort(key=lambda item: item["name"] != resource.plural)
+            for item in served:
+                if item.get("kind") == resource.kind:
+                    namespaced = bool(item.get("namespaced"))
+                    return Resource(
+                        resource.group, version, item["name"], resource.kind, namespaced
+                    )
         return None
 
     async def _served_versions(self, resource: Resource) -> Sequence[str]:

@@ -100,8 +100,8 @@ _TABLE: Final = (
         "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", False
     ),
     Resource("linkerd.io", "v1alpha2", "serviceprofiles", "ServiceProfile"),
-    Resource("linkerd.io", "v1alpha2", "trafficsplits", "TrafficSplit"),
-    Resource("split.smi-spec.io", "v1alpha2", "trafficsplits", "TrafficSplit"),
+    Resource("linkerd.io", "v1alpha2", "linkerdtrafficsplits", "TrafficSplit"),
+    Resource("split.smi-spec.io", "v1alpha4", "trafficsplits", "TrafficSplit"),
 )
 
 RESOURCES: Final[Mapping[str, Resource]] = {resource.name: resource for resource in _TABLE}

@@ -1,0 +1,1 @@
+"""The role that watches the API, compiles it to snapshots and streams each proxy its view."""

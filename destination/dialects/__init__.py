@@ -1,0 +1,1 @@
+"""The dialects: each reads one family of kinds into fragments, never raising."""

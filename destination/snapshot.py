@@ -1,0 +1,78 @@
+"""The compiled state of the cluster: what compiling makes and views are cut from.
+
+Immutable. A unit is one Service with everything that clients need of it; routing is kept per
+client namespace, so that objects of the client's namespace can go before the Service's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from destination.endpoints import Cluster
+from destination.facts import Key, Pod
+from destination.fragments import Outcome, Ref
+from mesh.core.model import Profile, Protocol, Rule, Service, Target
+
+EVERYONE = ""  # the client namespace that stands for all without objects of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How requests of one client namespace to one port are routed and classified."""
+
+    rules: tuple[Rule, ...]
+    profile: Profile | None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One compiled port of a Service.
+
+    `routing` and `targets` are by client namespace, EVERYONE for the rest; targets are by
+    cluster address besides. `nodes` names the node of each endpoint when only endpoints of
+    the client's own node may be used. `behind` holds the target port of each address.
+    """
+
+    service: Service
+    protocol: Protocol
+    routing: Mapping[str, Routing]
+    targets: Mapping[tuple[str, str], Target]
+    behind: Mapping[str, int]
+    nodes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One Service, compiled. `leaves` are Services that its rules lead to besides itself."""
+
+    key: Key
+    headless: bool
+    ports: Mapping[int, Port]
+    leaves: frozenset[Key] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The compiled state of the cluster. Immutable; `recompile` gives the next one."""
+
+    version: int = 0
+    cluster: Cluster = field(default_factory=Cluster)
+    units: Mapping[Key, Unit] = field(default_factory=dict)
+    cluster_ips: Mapping[str, Key] = field(default_factory=dict)  # address -> Service
+    pods: Mapping[Key, Pod] = field(default_factory=dict)
+    pod_ips: Mapping[str, Key] = field(default_factory=dict)
+    members: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)  # pod -> Services
+    outcomes: Mapping[Ref, Outcome] = field(default_factory=dict)
+    bundle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a recompilation really changed; who depends on none of it need not look."""
+
+    services: frozenset[Key] = frozenset()
+    pods: frozenset[Key] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    objects: frozenset[Ref] = frozenset()
+    bundle: bool = False

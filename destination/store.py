@@ -1,0 +1,347 @@
+"""The objects of the cluster as facts, by kind, with the indexes that compiling asks for.
+
+Fed by watches or by files, one object at a time. `apply` says what the change can reach, so
+that only that is compiled anew. Not thread-safe; it keeps nothing of an object but its facts,
+and of routing objects the status that was last seen in them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from destination.dialects.linkerd import read_service_profile
+from destination.dialects.smi import read_traffic_split
+from destination.facts import (
+    Key,
+    Namespace,
+    Object,
+    Pod,
+    ServiceFacts,
+    Slice,
+    as_mapping,
+    key_of,
+    read_namespace,
+    read_pod,
+    read_service,
+    read_slice,
+    with_defaults,
+)
+from destination.fragments import (
+    MALFORMED,
+    Fragment,
+    ProfileFragment,
+    Ref,
+    RejectedFragment,
+    SplitFragment,
+)
+from mesh.core import labels
+from mesh.core.model import Problem, Severity, Source
+
+H = TypeVar("H", bound=Hashable)
+J = TypeVar("J", bound=Hashable)
+V = TypeVar("V")
+
+PROFILES: Final = "serviceprofiles.linkerd.io"
+SMI_SPLITS: Final = "trafficsplits.split.smi-spec.io"
+LINKERD_SPLITS: Final = "linkerdtrafficsplits.linkerd.io"
+SERVICES: Final = "services"
+
+# (API group, kind) -> name of the resource. Versions of a group read alike.
+_RESOURCES: Final = {
+    ("", "Namespace"): "namespaces",
+    ("", "Pod"): "pods",
+    ("", "Service"): SERVICES,
+    ("", "ConfigMap"): "configmaps",
+    ("discovery.k8s.io", "EndpointSlice"): "endpointslices.discovery.k8s.io",
+    ("linkerd.io", "ServiceProfile"): PROFILES,
+    ("linkerd.io", "TrafficSplit"): LINKERD_SPLITS,
+    ("split.smi-spec.io", "TrafficSplit"): SMI_SPLITS,
+}
+_READERS: Final[dict[str, Callable[..., Fragment]]] = {
+    PROFILES: read_service_profile,
+    LINKERD_SPLITS: read_traffic_split,
+    SMI_SPLITS: read_traffic_split,
+}
+
+
+@dataclass(slots=True)
+class Touched:
+    """What changes can reach: services and pods by key, addresses, routing objects."""
+
+    services: set[Key] = field(default_factory=set)
+    pods: set[Key] = field(default_factory=set)
+    addresses: set[str] = field(default_factory=set)
+    objects: set[Ref] = field(default_factory=set)
+    bundle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a status writer must know of a routing object as it was last seen."""
+
+    ref: Ref
+    api_version: str
+    uid: str
+    generation: int
+    resource_version: str
+    status: Any
+
+
+class Index(dict[H, set[J]]):
+    """Sets by key; an empty set is no entry."""
+
+    def link(self, key: H, value: J) -> None:
+        self.setdefault(key, set()).add(value)
+
+    def unlink(self, key: H, value: J) -> None:
+        found = self.get(key)
+        if found is not None:
+            found.discard(value)
+            if not found:
+                del self[key]
+
+
+class Store:
+    """Current facts of one cluster."""
+
+    def __init__(
+        self,
+        *,
+        cluster_domain: str = labels.CLUSTER_DOMAIN,
+        mesh_namespace: str = labels.MESH_NAMESPACE,
+    ) -> None:
+        self.cluster_domain = cluster_domain
+        self.mesh_namespace = mesh_namespace
+        self.bundle = ""
+        self.namespaces: dict[str, Namespace] = {}
+        self.pods: dict[Key, Pod] = {}
+        self.services: dict[Key, ServiceFacts] = {}
+        self.slices: dict[Key, Slice] = {}
+        self.fragments: dict[Ref, Fragment] = {}
+        self.seen: dict[Ref, Seen] = {}
+        self.slices_of: Index[Key, Key] = Index()  # service -> slices
+        self.services_of_pod: defaultdict[Key, dict[Key, int]] = defaultdict(dict)
+        self.pods_at: Index[str, Key] = Index()  # address -> pods
+        self.services_at: Index[str, Key] = Index()  # cluster IP -> services
+        self.objects_of: Index[Key, Ref] = Index()  # service -> objects that may act on it
+        self.splits_onto: Index[Key, Key] = Index()  # leaf -> apexes
+        self._members: Index[str, Key] = Index()  # namespace -> services
+        self._inhabitants: Index[str, Key] = Index()  # namespace -> pods
+
+    def apply(self, obj: Object, *, deleted: bool = False) -> Touched:
+        """Take one object in, or out, and give what that can reach. Never raises: a kind that
+        we do not know reaches nothing."""
+        touched = Touched()
+        self.take(obj, touched, deleted=deleted)
+        return touched
+
+    def apply_all(self, changes: Iterable[tuple[Object, bool]]) -> Touched:
+        """As `apply` for many (object, deleted)."""
+        touched = Touched()
+        for obj, deleted in changes:
+            self.take(obj, touched, deleted=deleted)
+        return touched
+
+    def take(self, obj: Object, touched: Touched, *, deleted: bool) -> None:
+        group, slash, _ = str(obj.get("apiVersion") or "").rpartition("/")
+        resource = _RESOURCES.get((group if slash else "", str(obj.get("kind"))))
+        if resource in _READERS:
+            self._put_fragment(resource, obj, touched, deleted)
+        elif resource == "pods":
+            self._put_pod(key_of(obj), None if deleted else _read(read_pod, obj), touched)
+        elif resource == "endpointslices.discovery.k8s.io":
+            self._put_slice(key_of(obj), None if deleted else _read(read_slice, obj), touched)
+        elif resource == SERVICES:
+            self._put_service(key_of(obj), None if deleted else _read(read_service, obj), touched)
+        elif resource == "namespaces":
+            namespace = None if deleted else _read(read_namespace, obj)
+            self._put_namespace(key_of(obj)[1], namespace, touched)
+        elif resource == "configmaps":
+            self._put_config_map(obj, touched, deleted)
+
+    # -- look-ups -------------------------------------------------------------------------
+
+    def target_of(self, fragment: ProfileFragment) -> Key:
+        """The Service that a profile means: the first of its candidates that exists."""
+        for key in fragment.candidates:
+            if key in self.services:
+                return key
+        return fragment.candidates[0]
+
+    def effective_pod(self, key: Key) -> Pod | None:
+        """A pod with the defaults of its namespace filled in."""
+        pod = self.pods.get(key)
+        namespace = self.namespaces.get(key[0])
+        return pod if pod is None or namespace is None else with_defaults(pod, namespace)
+
+    def pod_at(self, address: str) -> Pod | None:
+        """The pod that has this address now. Pods of the host's network have none of theirs."""
+        found = [
+            pod
+            for key in self.pods_at.get(address, ())
+            for pod in (self.pods[key],)
+            if pod.running and not pod.host_network
+        ]
+        # While an address changes hands, the younger pod has it.
+        return max(found, key=lambda pod: (not pod.leaving, pod.created, pod.key), default=None)
+
+    # -- by kind --------------------------------------------------------------------------
+
+    def _put_namespace(self, name: str, new: Namespace | None, touched: Touched) -> None:
+        if _swap(self.namespaces, name, new):
+            touched.services |= self._members.get(name, set())
+            touched.pods |= self._inhabitants.get(name, set())
+            for pod in self._inhabitants.get(name, ()):
+                touched.services.update(self.services_of_pod.get(pod, ()))
+                touched.addresses.update(self.pods[pod].ips)
+
+    def _put_pod(self, key: Key, new: Pod | None, touched: Touched) -> None:
+        old = self.pods.get(key)
+        if not _swap(self.pods, key, new):
+            return
+        for pod, change in ((old, self.pods_at.unlink), (new, self.pods_at.link)):
+            for address in pod.ips if pod is not None else ():
+                change(address, key)
+                touched.addresses.add(address)
+        (self._inhabitants.link if new else self._inhabitants.unlink)(key[0], key)
+        touched.pods.add(key)
+        touched.services.update(self.services_of_pod.get(key, ()))
+
+    def _put_service(self, key: Key, new: ServiceFacts | None, touched: Touched) -> None:
+        old = self.services.get(key)
+        if not _swap(self.services, key, new):
+            return
+        for service, change in ((old, self.services_at.unlink), (new, self.services_at.link)):
+            for address in service.ips if service is not None else ():
+                change(address, key)
+                touched.addresses.add(address)
+        (self._members.link if new else self._members.unlink)(key[0], key)
+        touched.services.add(key)
+        touched.services |= self.splits_onto.get(key, set())
+        for ref in self.objects_of.get(key, ()):
+            self._touch_targets(self.fragments[ref], touched)
+
+    def _put_slice(self, key: Key, new: Slice | None, touched: Touched) -> None:
+        old = self.slices.get(key)
+        if not _swap(self.slices, key, new):
+            return
+        for part, step in ((old, -1), (new, 1)):
+            if part is None:
+                continue
+            change = self.slices_of.link if step > 0 else self.slices_of.unlink
+            change(part.service, key)
+            touched.services.add(part.service)
+            for pod in {endpoint.pod for endpoint in part.endpoints if endpoint.pod}:
+                self._count_member(pod, part.service, step)
+                touched.pods.add(pod)
+
+    def _count_member(self, pod: Key, service: Key, step: int) -> None:
+        """How many slices of `service` name `pod`."""
+        counts = self.services_of_pod[pod]
+        count = counts.get(service, 0) + step
+        if count > 0:
+            counts[service] = count
+        else:
+            counts.pop(service, None)
+            if not counts:
+                del self.services_of_pod[pod]
+
+    def _put_config_map(self, obj: Object, touched: Touched, deleted: bool) -> None:
+        if key_of(obj) != (self.mesh_namespace, labels.TRUST_ROOTS) or deleted:
+            return  # a deleted bundle is not an empty one: what was trusted stays so
+        bundle = as_mapping(obj.get("data")).get(labels.TRUST_ROOTS_KEY)
+        if isinstance(bundle, str) and bundle and bundle != self.bundle:
+            self.bundle = bundle
+            touched.bundle = True
+
+    # -- routing objects ------------------------------------------------------------------
+
+    def _put_fragment(self, resource: str, obj: Object, touched: Touched, deleted: bool) -> None:
+        ref = Ref(resource, *key_of(obj))
+        old = self.fragments.get(ref)
+        if deleted:
+            self.seen.pop(ref, None)
+        else:
+            self.seen[ref] = _seen(ref, obj)
+        new = None if deleted else self._read(resource, obj, ref)
+        touched.objects.add(ref)
+        if not _swap(self.fragments, ref, new):
+            return
+        for fragment, is_new in ((old, False), (new, True)):
+            if fragment is not None:
+                self._index_fragment(fragment, is_new)
+                self._touch_targets(fragment, touched)
+
+    def _read(self, resource: str, obj: Object, ref: Ref) -> Fragment:
+        """The fragment of an object; a bug in a reader costs this object only."""
+        try:
+            return _READERS[resource](obj, resource, self.cluster_domain)
+        except Exception as error:
+            source = Source(str(obj.get("kind")), ref.namespace, ref.name)
+            message = f"this object cannot be read: {error}"
+            problem = Problem(source, "spec", MALFORMED, message, Severity.ERROR)
+            return RejectedFragment(ref, source, (problem,))
+
+    def _index_fragment(self, fragment: Fragment, is_new: bool) -> None:
+        for key in _targets(fragment):
+            (self.objects_of.link if is_new else self.objects_of.unlink)(key, fragment.ref)
+        if isinstance(fragment, SplitFragment):
+            for leaf in fragment.leaves:
+                self._link_leaf(leaf.service, fragment.apex, is_new)
+
+    def _link_leaf(self, leaf: Key, apex: Key, is_new: bool) -> None:
+        if is_new:
+            self.splits_onto.link(leaf, apex)
+        elif not any(
+            isinstance(other, SplitFragment) and leaf in {item.service for item in other.leaves}
+            for ref in self.objects_of.get(apex, ())
+            for other in (self.fragments.get(ref),)
+        ):
+            self.splits_onto.unlink(leaf, apex)
+
+    def _touch_targets(self, fragment: Fragment, touched: Touched) -> None:
+        touched.objects.add(fragment.ref)
+        touched.services.update(_targets(fragment))
+
+
+def _read(reader: Callable[[Object], V | None], obj: Object) -> V | None:
+    """The facts of an object; one that no reader foresaw is as if it were absent."""
+    try:
+        return reader(obj)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _targets(fragment: Fragment) -> tuple[Key, ...]:
+    if isinstance(fragment, SplitFragment):
+        return (fragment.apex,)
+    if isinstance(fragment, ProfileFragment):
+        return fragment.candidates
+    return ()
+
+
+def _swap(mapping: dict[H, Any], key: H, new: Any) -> bool:
+    """Put `new` in (None: take out); False when nothing changed."""
+    if mapping.get(key) == new:
+        return False
+    if new is None:
+        del mapping[key]
+    else:
+        mapping[key] = new
+    return True
+
+
+def _seen(ref: Ref, obj: Object) -> Seen:
+    meta = as_mapping(obj.get("metadata"))
+    generation = meta.get("generation")
+    return Seen(
+        ref=ref,
+        api_version=str(obj.get("apiVersion") or ""),
+        uid=str(meta.get("uid") or ""),
+        generation=generation if isinstance(generation, int) else 0,
+        resource_version=str(meta.get("resourceVersion") or ""),
+        status=obj.get("status"),
+    )

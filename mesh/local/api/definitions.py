@@ -130,7 +130,7 @@ def conflicts(definition: Object, registry: Registry) -> list[str]:
         names.get("singular", ""),
         *(names.get("shortNames") or ()),
     } - {""}
-    found = []
+    found: list[str] = []
     for other in registry:
         if other.group != spec["group"] or other.plural == names["plural"]:
             continue
@@ -211,7 +211,7 @@ def row(definition: Mapping[str, Any]) -> Resource | None:
 
 
 def storage_version(definition: Mapping[str, Any]) -> str:
-    return next(v["name"] for v in definition["spec"]["versions"] if v.get("storage"))
+    return str(next(v["name"] for v in definition["spec"]["versions"] if v.get("storage")))
 
 
 def _version(version: Mapping[str, Any]) -> CustomVersion:

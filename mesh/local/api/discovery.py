@@ -17,22 +17,11 @@ _GROUP_ORDER: Final = ("apps", "events.k8s.io", "authentication.k8s.io", "author
 
 _SUBRESOURCE_KINDS: Final[Mapping[tuple[str, str], tuple[str, str, str]]] = {
     ("serviceaccounts", "token"): ("authentication.k8s.io", "v1", "TokenRequest"),
-    ("pods", "eviction"): ("policy", "v1", "Eviction"),
-    ("pods", "binding"): ("", "v1", "Binding"),
-    ("pods", "exec"): ("", "v1", "PodExecOptions"),
-    ("pods", "attach"): ("", "v1", "PodAttachOptions"),
-    ("pods", "portforward"): ("", "v1", "PodPortForwardOptions"),
     ("pods", "proxy"): ("", "v1", "PodProxyOptions"),
     ("services", "proxy"): ("", "v1", "ServiceProxyOptions"),
-    ("nodes", "proxy"): ("", "v1", "NodeProxyOptions"),
 }
 _SUBRESOURCE_VERBS: Final[Mapping[str, tuple[str, ...]]] = {
     "token": ("create",),
-    "eviction": ("create",),
-    "binding": ("create",),
-    "exec": ("create", "get"),
-    "attach": ("create", "get"),
-    "portforward": ("create", "get"),
     "log": ("get",),
     "finalize": ("update",),
     "proxy": ("create", "delete", "get", "patch", "update"),

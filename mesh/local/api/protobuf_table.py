@@ -1,4 +1,4 @@
-"""Protobuf field numbers of the kinds that kubectl sends so, from the v1.34 Go types.
+"""Protobuf field numbers of the kinds kubectl sends so, from the v1.34 types.
 
 Made by `tests/kubectl/make_protobuf_table.py`. One message an entry: its name, then its fields
 as `json-name:number` and a type: nothing for strings, `#` integers, `?` booleans, `@` bytes,

@@ -56,6 +56,7 @@ class Store:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._watches: set[Watch] = set()
+        self._listeners: list[Callable[[Change], None]] = []
         self.revision = 1
         self._oldest = 1  # watches can resume from here on
         if journal is not None:
@@ -254,6 +255,10 @@ class Store:
         self._watches.add(watch)
         return watch
 
+    def listen(self, listener: Callable[[Change], None]) -> None:
+        """Call `listener` after each change, before the writer goes on. It must not raise."""
+        self._listeners.append(listener)
+
     def forget(self, watch: Watch) -> None:
         self._watches.discard(watch)
 
@@ -289,6 +294,8 @@ class Store:
         self._history.append(change)
         for watch in tuple(self._watches):
             watch.push(change)
+        for listener in self._listeners:
+            listener(change)
         if self._journal is not None and self._journal.wants_compaction():
             self._journal.compact(self._entries())
 
@@ -350,6 +357,10 @@ class Watch:
         self._closed = True
         self._store.forget(self)
         self._wake.set()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def take(self) -> tuple[str, Object] | None:
         """The next change if one is there; the object is the store's own, not to be changed."""
@@ -422,7 +433,9 @@ def parse_selectors(labels: str, fields: str) -> Test:
 
 
 def _desired(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return {
+        key: value for key, value in obj.items() if key not in ("apiVersion", "metadata", "status")
+    }
 
 
 def _held(obj: Object) -> bool:

@@ -1,119 +1,141 @@
-"""Builds the wrapped Kubernetes components once and keeps the binary outside the clone.
+"""Builds our wrapper programs from Go modules, once, and keeps them outside the clone.
 
-The folder's name holds the hash of all that decides the binary, so an edit builds a new one and
-the next run on the same machine builds nothing. Two runs at a time build once. Also a command:
-`python -m tests.cluster.build` prints the binary's path.
+Also a command: `python -m tests.cluster.build` prints the path of Kubernetes' components.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SOURCES: Final = Path(__file__).parent / "components"
+from tests.cluster.cache import BuildError, folder_of, kept
+
+HERE: Final = Path(__file__).parent
 HASHED: Final = ("go.mod", "go.sum", "main.go")
-NEEDED_GO: Final = (1, 24)
 BUILD_SECONDS: Final = 40 * 60.0
 JOBS: Final = 2  # one compiler takes up to 2.4 GB
 _VERSION_PACKAGES: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 
 
-class BuildError(Exception):
-    """No binary: what was expected, what came, and what to do."""
+@dataclass(frozen=True)
+class Program:
+    """A folder with go.mod and main.go; what it is for, how long it takes, and -X of its link."""
+
+    sources: Path
+    title: str
+    duration: str = "some seconds"
+    version_of: str = ""  # the required module whose version it shows
+
+    @property
+    def name(self) -> str:
+        return self.sources.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the binary of these sources is kept."""
+        files = [self.sources / name for name in HASHED]
+        return folder_of(self.name, {f.name: f.read_bytes() for f in files if f.exists()})
+
+    @property
+    def needed_go(self) -> tuple[int, int]:
+        found = re.search(r"^go (\d+)\.(\d+)", (self.sources / "go.mod").read_text(), re.M)
+        if found is None:
+            raise BuildError(f"{self.name}/go.mod: expected a line such as go 1.24.0")
+        return int(found[1]), int(found[2])
+
+
+COMPONENTS: Final = Program(
+    HERE / "components", "Kubernetes", "3 to 25 minutes", "k8s.io/kubernetes"
+)
+COREDNS: Final = Program(HERE / "coredns", "CoreDNS", "2 to 6 minutes")
+PAUSE: Final = Program(HERE / "pause", "pause")
+
+
+def built(program: Program) -> Path:
+    """The program's binary, built now if it is not in the cache. Raises BuildError."""
+    folder = program.folder
+    return kept(folder, program.name, lambda made: _build(program, made, folder / "build.log"))
 
 
 def built_components() -> Path:
-    """The multi-call binary, built now if it is not in the cache. Raises BuildError."""
-    folder = cache_folder()
-    binary = folder / "components"
-    if binary.exists():
-        return binary
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build(check_go(), binary, folder / "build.log")
-    return binary
-
-
-def cache_folder() -> Path:
-    """Where the binary of these sources is kept, under XDG_CACHE_HOME."""
-    digest = hashlib.sha256()
-    for name in HASHED:
-        content = (SOURCES / name).read_bytes()
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "lightmesh" / f"components-{digest.hexdigest()[:16]}"
+    """The multi-call binary of Kubernetes' components. Raises BuildError."""
+    return built(COMPONENTS)
 
 
 def kubernetes_version() -> str:
     """The version that go.mod requires, as `v1.34.4`."""
-    required = re.search(r"^\s*k8s\.io/kubernetes (v\S+)$", (SOURCES / "go.mod").read_text(), re.M)
+    return required_version(COMPONENTS)
+
+
+def required_version(program: Program) -> str:
+    """The version of the module that gives the program its own."""
+    module = re.escape(program.version_of)
+    required = re.search(rf"^\s*{module} (v\S+)$", (program.sources / "go.mod").read_text(), re.M)
     if required is None:
-        raise BuildError("components/go.mod: expected a line that requires k8s.io/kubernetes")
+        raise BuildError(
+            f"{program.name}/go.mod: expected a line that requires {program.version_of}"
+        )
     return required[1]
 
 
-def check_go() -> str:
+def check_go(program: Program) -> str:
     """The path of a Go that is new enough. Raises BuildError."""
-    wanted = ".".join(map(str, NEEDED_GO))
+    wanted = ".".join(map(str, program.needed_go))
     advice = f"install Go {wanted} or newer (https://go.dev/dl) and put it into PATH"
     path = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if path is None:
-        raise BuildError(f"building kube-apiserver needs Go {wanted}, found none: {advice}")
+        raise BuildError(f"building {program.title} needs Go {wanted}, found none: {advice}")
     said = subprocess.run(
         [path, "env", "GOVERSION"], capture_output=True, text=True, env=_environment(), check=False
     ).stdout.strip()
     version = re.match(r"go(\d+)\.(\d+)", said)
-    if version is None or (int(version[1]), int(version[2])) < NEEDED_GO:
+    if version is None or (int(version[1]), int(version[2])) < program.needed_go:
         raise BuildError(
-            f"building kube-apiserver needs Go {wanted}, found {said or 'no version'} "
+            f"building {program.title} needs Go {wanted}, found {said or 'no version'} "
             f"at {path}: {advice}"
         )
     return path
 
 
-def _build(go: str, binary: Path, log: Path) -> None:
-    sys.stderr.write(f"building Kubernetes {kubernetes_version()}: 5 to 25 minutes, log in {log}\n")
-    with tempfile.TemporaryDirectory(dir=binary.parent) as folder, log.open("w") as output:
-        made = Path(folder) / "components"
-        command = [
-            *("nice", "-n", "15", go, "build", "-p", str(JOBS), "-trimpath"),
-            *("-ldflags", link_flags(kubernetes_version()), "-o", str(made), "."),
-        ]
-        try:
+def _build(program: Program, made: Path, log: Path) -> None:
+    go = check_go(program)
+    sys.stderr.write(f"building {program.title}: {program.duration}, log in {log}\n")
+    command = [
+        *("nice", "-n", "15", go, "build", "-p", str(JOBS), "-trimpath"),
+        *("-ldflags", link_flags(program), "-o", str(made), "."),
+    ]
+    try:
+        with log.open("w") as output:
             subprocess.run(
                 command,
-                cwd=SOURCES,
+                cwd=program.sources,
                 env=_environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 timeout=BUILD_SECONDS,
                 check=True,
             )
-        except subprocess.TimeoutExpired as error:
-            raise BuildError(
-                f"the build took more than {BUILD_SECONDS / 60:g} minutes: run it again, "
-                "it goes on where it stopped"
-            ) from error
-        except subprocess.CalledProcessError as error:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise BuildError(
-                f"go build ended with {error.returncode}, {log} ends:\n{tail}"
-            ) from error
-        made.rename(binary)
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"building {program.title} took more than {BUILD_SECONDS / 60:g} minutes: run it "
+            f"again, it goes on where it stopped; log in {log}"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise BuildError(f"go build ended with {error.returncode}, {log} ends:\n{tail}") from error
 
 
-def link_flags(version: str) -> str:
-    """Without debug tables, and with the version that the components report."""
+def link_flags(program: Program) -> str:
+    """Without debug tables, and with the version that the program reports."""
+    if not program.version_of:
+        return "-s -w"
+    version = required_version(program)
     major, minor = version.removeprefix("v").split(".")[:2]
     values = {
         "gitVersion": version,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.build import BuildError
+from tests.cluster.cache import BuildError
 from tests.cluster.server import ApiServer, ServerError, running_api_server
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]

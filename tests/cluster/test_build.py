@@ -1,56 +1,84 @@
-"""What decides the binary, and what the builder says when it cannot build."""
+"""What decides a binary, and what the builder says when it cannot build."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import build
+from tests.cluster.build import COMPONENTS, COREDNS, PAUSE
+from tests.cluster.cache import BuildError, kept
 
 
 def test_the_flags_name_the_version_of_go_mod() -> None:
     version = build.kubernetes_version()
 
-    flags = build.link_flags(version)
+    flags = build.link_flags(COMPONENTS)
 
     assert f"-X k8s.io/component-base/version.gitVersion={version}" in flags
     assert "-X k8s.io/client-go/pkg/version.gitMinor=34" in flags
 
 
-def test_an_edit_of_the_sources_changes_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = build.cache_folder()
+def test_an_edit_of_the_sources_changes_the_folder(tmp_path: Path) -> None:
     for name in build.HASHED:
-        (tmp_path / name).write_bytes((build.SOURCES / name).read_bytes())
-    monkeypatch.setattr(build, "SOURCES", tmp_path)
-    assert build.cache_folder() == before
+        (tmp_path / name).write_bytes((COMPONENTS.sources / name).read_bytes())
+    copy = tmp_path.rename(tmp_path.with_name("components"))
+    program = replace(COMPONENTS, sources=copy)
+    assert program.folder == COMPONENTS.folder
 
-    (tmp_path / "main.go").write_text("package main\n")
+    (copy / "main.go").write_text("package main\n")
 
-    assert build.cache_folder() != before
+    assert program.folder != COMPONENTS.folder
 
 
 def test_the_cache_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    assert build.cache_folder().parent == tmp_path / "lightmesh"
+    assert COMPONENTS.folder.parent == tmp_path / "lightmesh"
 
 
+def test_what_failed_half_way_is_not_kept(tmp_path: Path) -> None:
+    def fail(made: Path) -> None:
+        made.write_text("half")
+        raise BuildError("no space left")
+
+    with pytest.raises(BuildError):
+        kept(tmp_path / "thing-0123", "thing", fail)
+
+    assert not (tmp_path / "thing-0123" / "thing").exists()
+    assert kept(tmp_path / "thing-0123", "thing", lambda made: made.touch()).exists()
+
+
+def test_only_the_newest_versions_of_a_thing_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "things-0000").mkdir()
+
+    for number in range(5):
+        kept(tmp_path / f"thing-{number:04}", "thing", lambda made: made.touch())
+
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["thing-0002", "thing-0003", "thing-0004", "things-0000"]
+
+
+@pytest.mark.parametrize("program", [COMPONENTS, COREDNS, PAUSE], ids=lambda p: p.name)
 @pytest.mark.parametrize(
     ("said", "found"), [("go1.23.4", "found go1.23.4"), ("", "found no version")]
 )
 def test_an_old_go_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, found: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: build.Program,
+    said: str,
+    found: str,
 ) -> None:
     go = tmp_path / "go"
     go.write_text(f"#!/bin/sh\necho {said}\n")
     go.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    with pytest.raises(build.BuildError, match=rf"needs Go 1\.24, {found}"):
-        build.check_go()
+    with pytest.raises(BuildError, match=rf"needs Go 1\.\d+, {found}"):
+        build.check_go(program)
 
 
 def test_a_failed_build_shows_the_end_of_its_log(
@@ -62,8 +90,8 @@ def test_a_failed_build_shows_the_end_of_its_log(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    with pytest.raises(build.BuildError, match="no space left"):
+    with pytest.raises(BuildError, match="no space left"):
         build.built_components()
 
-    assert [path.name for path in build.cache_folder().iterdir() if path.is_dir()] == []
-    assert not (build.cache_folder() / "components").exists()
+    assert [path.name for path in COMPONENTS.folder.iterdir() if path.is_dir()] == []
+    assert not (COMPONENTS.folder / "components").exists()

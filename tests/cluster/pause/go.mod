@@ -1,0 +1,3 @@
+module lightmesh/tests/cluster/pause
+
+go 1.24.0

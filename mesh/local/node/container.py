@@ -108,8 +108,8 @@ def _make_reachable(path: str) -> None:
         if os.path.islink(step) or not os.path.isdir(step):
             return
         mode = os.stat(step).st_mode & 0o7777
-        if not mode & 0o001:
-            os.chmod(step, mode | 0o001)
+        if mode & 0o011 != 0o011:  # the group as well: runAsUser alone leaves group 0
+            os.chmod(step, mode | 0o011)
 
 
 def build_root(plan: dict[str, Any]) -> None:

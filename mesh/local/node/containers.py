@@ -149,7 +149,7 @@ class Container:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         drain = Drain(reading, LogFile(path))
         try:
-            process = await node.spawner.start(self._plan, (writing, writing), view.network)
+            process = await self._start_whole((writing, writing))
         except BaseException:
             os.close(writing)
             drain.close()
@@ -158,6 +158,19 @@ class Container:
         self._drain, self._process = drain, process
         self.gone.clear()
         process.ended.add_done_callback(self._on_end)
+
+    async def _start_whole(self, output: tuple[int, int]) -> Process:
+        """Start the process; when this is cancelled half-way, none is left behind."""
+        work = self.view.node.spawner.start(self._plan, output, self.view.network)
+        task = asyncio.get_running_loop().create_task(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SpawnError):
+                process = await task
+                process.send(signal.SIGKILL)
+                await process.ended
+            raise
 
     async def _post_start(self) -> bool:
         hook = (self.spec.get("lifecycle") or {}).get("postStart")

@@ -1,0 +1,389 @@
+"""`mesh local up|down|status|kubeconfig`: the life of the embedded cluster, seen from the machine.
+
+One state folder is one cluster: a lock on it is held by PID 1 of the node for as long as
+anything of the cluster lives, so whoever gets the lock knows that nothing is left. Everything
+else (namespaces, links, mounts, rules) ends with PID 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.core.errors import ConfigError, MeshError
+from mesh.local.node import ranges as ranges_
+from mesh.local.node.ranges import Ranges
+
+_STARTED_WITHIN = 30.0  # seconds
+_STOPPED_WITHIN = 15.0
+_TRIES = 8  # at finding ranges that nobody takes at the same moment
+_TOOLS = {"nft": "nftables", "ip": "iproute2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster: where its kubeconfig lies, its ranges, PID 1 as the machine sees it."""
+
+    state: Path
+    kubeconfig: Path
+    ranges: Ranges
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """Where the API server listens."""
+        return f"https://{self.ranges.node}:6443"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} pid={self.pid} pods={self.ranges.pods} "
+            f"services={self.ranges.services} state={self.state}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may choose at `up`. Empty ranges are picked free."""
+
+    pod_cidr: str = ""
+    service_cidr: str = ""
+    ipv6: bool = True
+
+
+def default_state() -> Path:
+    """$XDG_STATE_HOME/mesh-local, or /var/lib/mesh-local."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return Path(home, "mesh-local") if home else Path("/var/lib/mesh-local")
+
+
+def _folder(state: Path | None) -> Path:
+    return Path(os.path.realpath(state or default_state()))
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise MeshError("mesh local needs root for namespaces and mounts: run it with sudo")
+
+
+# -- lock and record --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[int | None]:
+    """The lock's descriptor while nothing of the cluster lives and nobody starts it, else None."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield fd
+    finally:
+        os.close(fd)
+
+
+def _held(folder: Path) -> bool:
+    if not (folder / "lock").exists():
+        return False
+    with _lock(folder) as fd:
+        return fd is None
+
+
+def _wait_free(folder: Path, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _held(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _started_at(pid: int) -> str:
+    """The start time of a living process in ticks, else empty: proc_pid_stat(5) field 22."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / "cluster.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _running_pid(folder: Path) -> int | None:
+    record = _record(folder)
+    if record is None or not record.get("pid"):
+        return None
+    pid = int(record["pid"])
+    return pid if _started_at(pid) == record.get("started") else None
+
+
+def _cluster(folder: Path, record: dict[str, Any]) -> Cluster:
+    ranges = Ranges(**record["ranges"])
+    return Cluster(folder, folder / "kubeconfig", ranges, int(record["pid"]))
+
+
+# -- up ---------------------------------------------------------------------------------------
+
+
+def up(state: Path | None = None, options: Options | None = None) -> Cluster:
+    """Start the cluster of a state folder, or find it running.
+
+    Raises MeshError with what to do about it; nothing is left half-started then.
+    """
+    _need_root()
+    _need_tools()
+    folder = _folder(state)
+    _make_folder(folder)
+    with _lock(folder) as lock:
+        if lock is None:
+            return _join(folder)
+        _clean(folder)
+        for attempt in range(_TRIES):
+            ranges, fresh = _ranges(folder, options or Options())
+            cluster = _start(folder, ranges, lock, retry=fresh and attempt < _TRIES - 1)
+            if cluster is not None:
+                return cluster
+    raise MeshError("no address ranges stayed free: other clusters start at the same time")
+
+
+def _need_tools() -> None:
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise MeshError(f"mesh local needs {tool}: apt-get install {package}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("run", "logs"):
+            (folder / name).mkdir(exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise MeshError(
+            f"{folder}: cannot hold the cluster's state: {error.strerror}; "
+            "name another folder with --state"
+        ) from error
+
+
+def _join(folder: Path) -> Cluster:
+    """Another `up` runs or ran: wait for it to be ready."""
+    deadline = time.monotonic() + _STARTED_WITHIN
+    while time.monotonic() < deadline:
+        found = status(folder)
+        if found is not None:
+            return found
+        if not _held(folder):
+            raise MeshError(f"{folder}: the cluster that was starting has failed: try again")
+        time.sleep(0.05)
+    raise MeshError(
+        f"{folder}: is held by a process that does not answer: "
+        f"mesh local down --state {folder}, then try again"
+    )
+
+
+def _clean(folder: Path) -> None:
+    """What a killed run may have left: only files; the rest went with its namespaces."""
+    (folder / "cluster.json").unlink(missing_ok=True)
+    for entry in (folder / "run").iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+
+
+def _ranges(folder: Path, options: Options) -> tuple[Ranges, bool]:
+    """The ranges of this state's last run, or fresh ones; and whether they are fresh."""
+    saved = folder / "ranges.json"
+    taken = ranges_.taken_on_machine()
+    if saved.exists():
+        kept = Ranges(**json.loads(saved.read_text()))
+        asked = {
+            cidr
+            for cidr in (options.pod_cidr, options.service_cidr)
+            if cidr and cidr not in (kept.pods, kept.services)
+        }
+        if asked:
+            raise ConfigError(
+                f"{folder}: this cluster was made with pods in {kept.pods} and Services in "
+                f"{kept.services}: remove the folder to begin anew"
+            )
+        for text in filter(None, asdict(kept).values()):
+            _must_be_free(folder, text, taken)
+        return kept, False
+    ipv6 = options.ipv6 and ranges_.machine_has_ipv6()
+    made = ranges_.pick(taken, ipv6=ipv6, pods=options.pod_cidr, services=options.service_cidr)
+    return made, True
+
+
+def _must_be_free(folder: Path, text: str, taken: list[ranges_.Network]) -> None:
+    import ipaddress
+
+    network = ipaddress.ip_network(text)
+    for other in taken:
+        if other.version == network.version and other.overlaps(network):
+            raise ConfigError(
+                f"{folder}: its range {text} now overlaps {other} on this machine: remove that "
+                "route, or remove the folder to begin anew"
+            )
+
+
+def _python() -> dict[str, str]:
+    import mesh
+
+    source = Path(os.path.realpath(mesh.__file__)).parent.parent
+    return {
+        "prefix": os.path.realpath(sys.prefix),
+        "base_prefix": os.path.realpath(sys.base_prefix),
+        "source": str(source),
+    }
+
+
+def _config(folder: Path, ranges: Ranges, ready: int, lock: int) -> dict[str, Any]:
+    python = _python()
+    digest = hex(abs(hash_of(str(folder))))[2:10]
+    return {
+        "state": str(folder),
+        "ranges": asdict(ranges),
+        "link": f"mesh-{digest}",
+        "ready": ready,
+        "lock": lock,
+        "python": python,
+        "source": python["source"],
+        "mountinfo": Path("/proc/self/mountinfo").read_text(),
+        "network": {
+            "pods": (ranges.pods, ranges.pods6),
+            "services": (ranges.services, ranges.services6),
+            "node": (ranges.node, ranges.node6),
+            "machine": (ranges.machine, ranges.machine6),
+            "dns": (ranges.dns, ranges.dns6),
+        },
+    }
+
+
+def hash_of(text: str) -> int:
+    """The same number for the same text in every process, unlike hash()."""
+    import zlib
+
+    return zlib.crc32(text.encode())
+
+
+def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster | None:
+    """Start the node; None when a range was taken in the meantime and `retry` is set."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    config = _config(folder, ranges, writing, lock)
+    log = os.open(folder / "starter.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        starter = subprocess.Popen(
+            [sys.executable, "-m", "mesh.local.node.starter", json.dumps(config)],
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": config["source"]},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(writing, lock),
+        )
+    finally:
+        os.close(log)
+        os.close(writing)
+    pid = 0
+    with os.fdopen(reading, encoding="utf-8") as reports:
+        for fields in _reports(reports):
+            if "pid" in fields:
+                pid = int(fields["pid"])
+                record = {"pid": pid, "started": _started_at(pid), "ranges": asdict(ranges)}
+                _write(folder / "cluster.json", {**record, "ready": False})
+            elif fields.get("taken") and retry:
+                starter.wait()
+                return None
+            elif "error" in fields:
+                starter.wait()
+                raise MeshError(f"mesh local up: {fields['error']}")
+            elif "ready" in fields:
+                starter.wait()
+                _write(folder / "ranges.json", asdict(ranges))
+                _write(folder / "cluster.json", {**record, "ready": True})
+                return _cluster(folder, record)
+    starter.wait()
+    if pid and _started_at(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    raise MeshError(f"mesh local up: the daemon died while starting: {_last_words(folder)}")
+
+
+def _reports(lines: Any) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        yield json.loads(line)
+
+
+def _last_words(folder: Path) -> str:
+    for name in ("daemon.log", "starter.log"):
+        with contextlib.suppress(OSError):
+            lines = (folder / name).read_text(errors="replace").strip().splitlines()
+            if lines:
+                return f"{lines[-1]} (more in {folder / name})"
+    return f"nothing was logged in {folder}"
+
+
+def _write(path: Path, fields: dict[str, Any]) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps(fields) + "\n")
+    fresh.replace(path)
+
+
+# -- down, status, kubeconfig --------------------------------------------------------------------
+
+
+def down(state: Path | None = None) -> bool:
+    """Stop the cluster; True when there was one. Its state stays for the next `up`."""
+    _need_root()
+    folder = _folder(state)
+    if not _held(folder):
+        (folder / "cluster.json").unlink(missing_ok=True)
+        return False
+    pid = _running_pid(folder)
+    for number, seconds in ((signal.SIGTERM, _STOPPED_WITHIN), (signal.SIGKILL, _STOPPED_WITHIN)):
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if _wait_free(folder, seconds):
+            (folder / "cluster.json").unlink(missing_ok=True)
+            return True
+    raise MeshError(
+        f"{folder}: something still holds {folder / 'lock'}: "
+        f"end the process that `fuser {folder / 'lock'}` names"
+    )
+
+
+def status(state: Path | None = None) -> Cluster | None:
+    """The running cluster of a state folder, or None."""
+    folder = _folder(state)
+    record = _record(folder)
+    if record is None or not record.get("ready") or _running_pid(folder) is None:
+        return None
+    return _cluster(folder, record)
+
+
+def kubeconfig(state: Path | None = None) -> Path:
+    """The kubeconfig of a cluster that was started at least once. Raises MeshError."""
+    path = _folder(state) / "kubeconfig"
+    if not path.exists():
+        raise MeshError(f"{path} does not exist: start the cluster with  mesh local up")
+    return path

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import Final
 
 from identity.events import EventWriter
-from identity.issue import Trust, issue_leaf, read_key
+from identity.own import OwnCertifier, follow, make_own_request
 from identity.rotation import TrustKeeper
 from identity.server import CertificateService, Metrics, make_server
 from identity.settings import Settings
 from identity.tokens import TokenReader
 from mesh.core import labels
-from mesh.core.names import WorkloadId
+from mesh.core.errors import ApiError, ConfigError
 from mesh.kube.client import KubeClient
 from mesh.kube.config import find_access
-from mesh.pki.csr import make_request
 from mesh.runtime import logs, tls
 from mesh.runtime.admin import make_admin, make_registry
-from mesh.runtime.certify import Issued
 from mesh.runtime.credentials import Credentials
 from mesh.runtime.lifecycle import Lifecycle, run_role
 from mesh.runtime.settings import load
 
+_REVIEWS: Final = "tokenreviews.authentication.k8s.io"
 
-class OwnCertifier:
-    """Signs identity's own leaf, in this process."""
-
-    def __init__(self, settings: Settings, trust: Callable[[], Trust | None]) -> None:
-        self._settings = settings
-        self._trust = trust
-
-    async def certify(self, csr: str, bundle: str) -> Issued:
-        return issue_leaf(
-            self._trust(),
-            self._settings.workload,
-            read_key(csr),
-            now=time.time(),
-            life=self._settings.leaf_lifetime,
-            mesh_namespace=self._settings.mesh_namespace,
-        )
-
-
-async def make_own_request(key: Path, workload: WorkloadId) -> str:
-    """Key and request without a child: this process has cryptography anyway."""
-    return make_request(key, workload.uri())
+log = logging.getLogger(__name__)
 
 
 async def main(settings: Settings) -> int:
@@ -65,7 +43,9 @@ async def main(settings: Settings) -> int:
     )
     credentials = Credentials(
         workload=settings.workload,
-        certifier=OwnCertifier(settings, lambda: keeper.trust),
+        certifier=OwnCertifier(
+            settings.workload, lambda: keeper.trust, life=settings.leaf_lifetime
+        ),
         bundle="",
         key_dir=settings.key_dir,
         state_dir=settings.state_dir,
@@ -92,7 +72,7 @@ async def main(settings: Settings) -> int:
         port=settings.admin_port,
     )
     life.add("admin", start=admin.start, stop=admin.stop)
-    life.add("kubernetes", stop=kube.close)
+    life.add("kubernetes", start=lambda: check_rights(kube), stop=kube.close)
     life.add("events", run=events.run)
     life.add("trust", start=keeper.start, run=keeper.run)
     life.add("leaf", run=credentials.run)
@@ -101,10 +81,18 @@ async def main(settings: Settings) -> int:
     return await life.run()
 
 
-def follow(credentials: Credentials, trust: Trust) -> None:
-    """Another issuer or bundle is in force: hold the bundle, and a leaf by that issuer."""
-    credentials.set_bundle(trust.bundle)
-    credentials.renew_now()
+async def check_rights(kube: KubeClient) -> None:
+    """Refuse to start where no token can be reviewed. Raises ConfigError."""
+    try:
+        allowed = await kube.can_i("create", _REVIEWS)
+    except ApiError as error:
+        log.warning("rights not checked error=%s", error.message)
+        return
+    if not allowed:
+        raise ConfigError(
+            f"service account {labels.IDENTITY}: expected the right to create {_REVIEWS}; "
+            "apply the output of mesh install"
+        )
 
 
 def start() -> int:

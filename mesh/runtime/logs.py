@@ -16,6 +16,8 @@ LEVELS: Final = {
     "debug": logging.DEBUG,
 }
 
+_CHATTY: Final = "httpx2"  # lightkube's HTTP client: a line at info for each request
+
 
 class LineHandler(logging.Handler):
     """Writes to stderr and counts what could not be written."""
@@ -52,4 +54,6 @@ def configure(role: str, *, level: str = "info", form: str = "text") -> LineHand
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
+    if level != "debug":
+        logging.getLogger(_CHATTY).setLevel(logging.WARNING)
     return handler

@@ -204,6 +204,8 @@ def action_of(method: str, target: Target, query: Any) -> Action:
     if target.plural == "namespaces" and not target.group:
         namespace = target.name
     name = target.name.rpartition(":")[0] if target.subresource == "proxy" else ""
+    if verb in ("list", "watch"):
+        name = _selected_name(query.get("fieldSelector", ""))
     return Action(
         verb,
         target.group,
@@ -212,6 +214,15 @@ def action_of(method: str, target: Target, query: Any) -> Action:
         namespace,
         name or target.name,
     )
+
+
+def _selected_name(selector: str) -> str:
+    """The one object that a list asks for: rules may name it (k8s.io/apiserver, requestinfo.go)."""
+    for part in selector.split(","):
+        key, equals, value = part.replace("==", "=").partition("=")
+        if equals and key.strip() == "metadata.name":
+            return value.strip()
+    return ""
 
 
 def _or_404(found: Object | None, what: str) -> web.Response:

@@ -1,0 +1,183 @@
+"""Open a connection to an endpoint: TCP, then TLS with the identity that we expect, in time.
+
+One task per connection, never per request. The caller gets exactly one call back: with an
+open transport, or with a fixed word that says why not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mesh.core.errors import IdentityError
+from mesh.runtime import tls as mesh_tls
+from proxy.seams import Credentials, Transport
+from proxy.tls import Flusher, TlsLink
+
+log = logging.getLogger(__name__)
+
+Opened = Callable[[Transport], None]
+Failed = Callable[[str], None]
+WRITE_HIGH = 64 * 1024  # bytes of unsent data after which the other side is paused
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """That the other end is a proxy of ours: who it must be, and what is inside."""
+
+    identity: str
+    alpn: tuple[str, ...]
+
+
+class Dial:
+    """One attempt. `cancel` stops it without a call back."""
+
+    __slots__ = ("_dialler", "_failed", "_mesh", "_opened", "_task", "_timer")
+
+    def __init__(self, dialler: Dialler, mesh: Mesh | None, opened: Opened, failed: Failed) -> None:
+        self._dialler = dialler
+        self._mesh = mesh
+        self._opened: Opened | None = opened
+        self._failed: Failed | None = failed
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, host: str, port: int) -> None:
+        loop = self._dialler.loop
+        self._timer = loop.call_later(self._dialler.timeout, self._late)
+        self._task = loop.create_task(self._run(host, port))
+
+    def cancel(self) -> None:
+        self._opened = self._failed = None
+        self._finish()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, host: str, port: int) -> None:
+        context: ssl.SSLContext | None = None
+        try:
+            if self._mesh is not None:
+                context = self._dialler.credentials.client_context(self._mesh.alpn)
+            await self._dialler.loop.create_connection(lambda: self._receiver(context), host, port)
+        except IdentityError:
+            self._fail("no-credentials")
+        except OSError as error:
+            log.debug("connect failed to=%s port=%s error=%s", host, port, error)
+            self._fail("connect-failed")
+
+    def _receiver(self, context: ssl.SSLContext | None) -> Any:
+        if context is None or self._mesh is None:
+            return _Plain(self)
+        return _Secured(
+            context,
+            self._dialler.flusher,
+            self._secured,
+            server_name=mesh_tls.server_name(self._mesh.identity),
+        )
+
+    def _secured(self, link: TlsLink, error: BaseException | None) -> None:
+        if error is not None:
+            self._fail(mesh_tls.failure_reason(error))
+            return
+        assert self._mesh is not None
+        identity = mesh_tls.peer_identity(link.ssl, mesh_namespace=self._dialler.mesh_namespace)
+        if identity != self._mesh.identity:
+            link.abort()
+            self._fail("wrong-identity")
+        elif link.ssl.selected_alpn_protocol() not in self._mesh.alpn:
+            link.abort()
+            self._fail("wrong-protocol")
+        else:
+            self.succeed(link)
+
+    def succeed(self, transport: Transport) -> None:
+        opened = self._opened
+        self._finish()
+        if opened is None:
+            transport.abort()
+        else:
+            opened(transport)
+
+    def _late(self) -> None:
+        task = self._task
+        self._fail("connect-timeout")
+        if task is not None:
+            task.cancel()
+
+    def _fail(self, reason: str) -> None:
+        failed = self._failed
+        self._finish()
+        if failed is not None:
+            failed(reason)
+
+    def _finish(self) -> None:
+        self._opened = self._failed = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Plain:
+    """The first receiver of a plaintext connection: hands it over at once."""
+
+    __slots__ = ("_dial",)
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+
+    def connection_made(self, transport: Any) -> None:
+        set_options(transport)
+        self._dial.succeed(transport)
+
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, error: BaseException | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+class _Secured(TlsLink):
+    __slots__ = ()
+
+    def connection_made(self, transport: Any) -> None:
+        set_options(transport)
+        super().connection_made(transport)
+
+
+class Dialler:
+    """Opens connections on behalf of one proxy."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        credentials: Credentials,
+        flusher: Flusher,
+        *,
+        timeout: float,
+        mesh_namespace: str,
+    ) -> None:
+        self.loop = loop
+        self.credentials = credentials
+        self.flusher = flusher
+        self.timeout = timeout
+        self.mesh_namespace = mesh_namespace
+
+    def dial(self, host: str, port: int, mesh: Mesh | None, opened: Opened, failed: Failed) -> Dial:
+        """Start to connect; `mesh` None means plaintext. Calls back from a later loop turn."""
+        attempt = Dial(self, mesh, opened, failed)
+        attempt.start(host, port)
+        return attempt
+
+
+def set_options(transport: Any) -> None:
+    """What every socket of the data path gets: no delay, keep-alive, small write buffer."""
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    transport.set_write_buffer_limits(high=WRITE_HIGH)

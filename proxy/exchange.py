@@ -1,0 +1,315 @@
+"""One request and its response, between a client's side and a server's side.
+
+An exchange is all that the two sides know of each other: the client's connection or stream
+pushes the request in, the server's pushes the response in, and each passes on when to wait.
+Which endpoint is asked, what is retried and what is counted is the pipeline's, inbound or
+outbound. An exchange ends once: `pipeline.finished` is its last call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from mesh.core.errors import PeerError
+from proxy.answer import Outcome, phrase, reply_fields
+from proxy.guard import Fields
+from proxy.http1 import Request, Response
+
+MAX_PENDING: Final = 64 * 1024  # bytes of a body held while connecting
+
+
+class ClientSide(Protocol):
+    """Where the request came from and the response goes."""
+
+    def send_response(self, response: Response, extra: Fields) -> None: ...
+    def send_body(self, data: bytes) -> None: ...
+    def send_end(self, trailers: Fields | None) -> None: ...
+    def cut(self) -> None: ...
+    def exchange_over(self) -> None: ...
+    def tunnel(self) -> bytes: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class ServerSide(Protocol):
+    """Where the request goes and the response comes from."""
+
+    is_reused: bool
+
+    def send_request(self, exchange: Exchange) -> None: ...
+    def send_body(self, data: bytes) -> None: ...
+    def send_end(self, trailers: Fields | None) -> None: ...
+    def cancel(self) -> None: ...
+    def release(self) -> None: ...
+    def tunnel_end(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Pipeline(Protocol):
+    """What happens to the requests of one connection, in order."""
+
+    def begin(self, exchange: Exchange) -> None: ...
+    def lost(self, exchange: Exchange, reason: str) -> None: ...
+    def responded(self, exchange: Exchange, response: Response) -> None: ...
+    def finished(self, exchange: Exchange) -> None: ...
+    def refused(self, error: PeerError) -> None: ...
+    def closed(self, client: Any, error: BaseException | None) -> None: ...
+
+
+class Exchange:
+    """See the module. Fields without underscore belong to the pipeline."""
+
+    __slots__ = (
+        "_held",
+        "_held_end",
+        "_request_done",
+        "_response_done",
+        "_response_open",
+        "_trailers",
+        "_tunnelling",
+        "attempt",
+        "client",
+        "endpoint",
+        "error",
+        "extra",
+        "is_over",
+        "is_pending",
+        "pipeline",
+        "plan",
+        "request",
+        "request_bytes",
+        "response_bytes",
+        "series",
+        "server",
+        "started",
+        "status",
+        "timer",
+        "tried",
+        "was_reused",
+    )
+
+    def __init__(
+        self, client: ClientSide, pipeline: Pipeline, request: Request, now: float
+    ) -> None:
+        self.client = client
+        self.pipeline = pipeline
+        self.request = request
+        self.started = now
+        self.server: ServerSide | None = None
+        self.endpoint: Any = None
+        self.is_pending = False  # counts in the load of its endpoint
+        self.plan: Any = None
+        self.series: Any = None
+        self.attempt: Any = None  # a dial under way
+        self.tried: list[Any] | None = None
+        self.timer: Any = None
+        self.status = 0
+        self.error = ""  # a fixed word when no server answered, or not to the end
+        self.extra: Fields = []  # fields that we add to the request
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.was_reused = False
+        self.is_over = False
+        self._request_done = False
+        self._response_open = False  # a final response head has gone to the client
+        self._response_done = False
+        self._tunnelling = False
+        self._held: list[bytes] | None = None
+        self._held_end = False
+        self._trailers: Fields | None = None
+
+    # -- the client's side -------------------------------------------------------------------
+
+    def request_body(self, data: bytes) -> None:
+        self.request_bytes += len(data)
+        if self.server is not None:
+            self.server.send_body(data)
+        elif not self._response_done:
+            if self._held is None:
+                self._held = []
+            self._held.append(data)
+            self.client.pause_reading()
+
+    def request_end(self, trailers: Fields | None) -> None:
+        self._request_done = True
+        if self.server is not None:
+            self.server.send_end(trailers)
+            if self._response_done:
+                self._finish()
+        elif self._response_done:
+            self._finish()
+        else:
+            self._held_end = True
+            self._trailers = trailers
+
+    def client_gone(self, reason: str = "client-gone") -> None:
+        """The client hung up: stop the server's work too."""
+        if self.is_over:
+            return
+        self.error = self.error or reason
+        self._drop_server()
+        self._finish()
+
+    def client_blocked(self) -> None:
+        if self.server is not None:
+            self.server.pause_reading()
+
+    def client_ready(self) -> None:
+        if self.server is not None:
+            self.server.resume_reading()
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether nothing of the request's body has been given away."""
+        return self.request_bytes == 0 or self._held is not None
+
+    @property
+    def request_done(self) -> bool:
+        return self._request_done
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a byte of a response has reached the client."""
+        return self._response_open
+
+    # -- the pipeline ------------------------------------------------------------------------
+
+    def attach(self, server: ServerSide) -> None:
+        """A connection is there: send what there is of the request."""
+        self.attempt = None
+        self.server = server
+        self.was_reused = server.is_reused
+        server.send_request(self)
+        if self._held is not None:
+            held, self._held = self._held, None
+            for data in held:
+                if self.server is not None:
+                    self.server.send_body(data)
+            self.client.resume_reading()
+        if self._request_done and self.server is not None:
+            server.send_end(self._trailers)
+
+    def answer(self, outcome: Outcome, origin: str = "", detail: str = "") -> None:
+        """Reply without a server; in the middle of a response, cut it instead."""
+        kind = outcome.value
+        self.reply(kind.status, detail or kind.reason, kind.text, origin, closes=kind.closes)
+
+    def reply(self, status: int, reason: str, text: str, origin: str = "", *, closes: bool) -> None:
+        if self.is_over:
+            return
+        self._drop_server()
+        self._held = None
+        self.error = reason
+        if self._response_open:
+            self.client.cut()
+            self._finish()
+            return
+        self.status = status
+        response = Response(
+            status, phrase(status), reply_fields(reason, text, origin, closes=closes)
+        )
+        response.keep_alive = not closes
+        self._response_open = True
+        self.client.send_response(response, [])
+        self._end_response(None)
+
+    # -- the server's side -------------------------------------------------------------------
+
+    def on_response(self, response: Response) -> None:
+        if response.status < 200 and not response.upgrade:
+            if self.request.minor:
+                self.client.send_response(response, [])
+            return
+        self.status = response.status
+        self.pipeline.responded(self, response)
+        self._response_open = True
+        if response.upgrade:
+            self._open_tunnel(response)
+        else:
+            self.client.send_response(response, [])
+
+    def on_response_body(self, data: bytes) -> None:
+        self.response_bytes += len(data)
+        self.client.send_body(data)
+
+    def on_response_end(self, trailers: Fields | None) -> None:
+        self._end_response(trailers)
+
+    def server_lost(self, reason: str) -> None:
+        """The server went away, or said what is no HTTP, before the response was complete."""
+        self.server = None
+        if self.is_over:
+            return
+        if self._tunnelling:
+            self.client.send_end(None)
+            self._finish()
+        elif self._response_done:
+            if self._request_done:
+                self._finish()
+            else:
+                self.client.resume_reading()
+        elif self._response_open:
+            self.error = reason
+            self.client.cut()
+            self._finish()
+        else:
+            self.pipeline.lost(self, reason)
+
+    def server_blocked(self) -> None:
+        self.client.pause_reading()
+
+    def server_ready(self) -> None:
+        self.client.resume_reading()
+
+    # -- tunnels -----------------------------------------------------------------------------
+
+    def _open_tunnel(self, response: Response) -> None:
+        self._tunnelling = True
+        self.client.send_response(response, [])
+        held = self.client.tunnel()
+        if held and self.server is not None:
+            self.request_bytes += len(held)
+            self.server.send_body(held)
+
+    @property
+    def is_tunnel(self) -> bool:
+        return self._tunnelling
+
+    def client_tunnel_end(self) -> None:
+        """The client's side of a tunnel has ended; the server's may go on."""
+        if self.server is not None:
+            self.server.tunnel_end()
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _end_response(self, trailers: Fields | None) -> None:
+        self._response_done = True
+        if self._request_done:
+            self.client.send_end(trailers)
+            self._finish()
+            return
+        self.client.send_end(trailers)
+        if self.server is None and not self.is_over:
+            self.client.resume_reading()
+
+    def _drop_server(self) -> None:
+        if self.attempt is not None:
+            self.attempt.cancel()
+            self.attempt = None
+        server, self.server = self.server, None
+        if server is not None:
+            server.cancel()
+
+    def _finish(self) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        server, self.server = self.server, None
+        if server is not None:
+            server.release()
+        self.pipeline.finished(self)
+        self.client.exchange_over()

@@ -1,0 +1,31 @@
+"""What may be tried again. Pure.
+
+A connect failure sent nothing, so another endpoint may always be tried. A reused connection
+that died before a byte of its response was most likely closed for idleness as we wrote; once
+more on a new one, if the method may be repeated (RFC 9110 §9.2.2) or nothing was written.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.exchange import Exchange
+
+MAX_CONNECTS: Final = 3
+_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
+
+def after_connect_failure(tried: int, endpoints: int) -> bool:
+    """Whether to ask another endpoint, having failed to reach `tried` of them."""
+    return tried < min(MAX_CONNECTS, max(endpoints, 1))
+
+
+def after_dead_connection(exchange: Exchange) -> bool:
+    """Whether the same request may go out again on a new connection."""
+    return (
+        exchange.was_reused
+        and exchange.tried is None
+        and not exchange.has_answered
+        and exchange.is_replayable
+        and exchange.request.method in _REPEATABLE
+    )

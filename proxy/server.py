@@ -1,0 +1,347 @@
+"""The shell of the proxy: listeners, the order of starting and stopping, the clock.
+
+Sockets listen from the start, but data-path connections are taken only once there is a leaf
+and a first view, so that nothing goes out in plaintext for want of waiting; a control plane
+that stays away does not hold a pod up for more than HOLD seconds. On SIGTERM everything goes on
+until the application has ended or the deadline comes; answers then say `Connection: close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from mesh.core.report import REPORT_INTERVAL
+from mesh.runtime.listen import open_listeners
+from proxy.access import AccessLog
+from proxy.admin import Admin
+from proxy.client_connection import Keeper
+from proxy.dial import Dialler, set_options
+from proxy.exposition import write_metrics
+from proxy.hop import Hop
+from proxy.inbound import Inbound
+from proxy.original import FindOriginal, find_original
+from proxy.outbound import Outbound
+from proxy.patterns import compile_pattern
+from proxy.seams import Credentials, Discovery, Transport, plain_address
+from proxy.settings import Settings
+from proxy.targets import Targets
+from proxy.telemetry import Telemetry
+from proxy.tls import Flusher
+
+log = logging.getLogger(__name__)
+
+HOLD: Final = 5.0  # seconds to wait for leaf and view before taking connections all the same
+SPARE_FDS: Final = 32  # kept for admin, discovery and identity
+QUIET: Final = 1.0  # seconds without a connection that let a draining native sidecar end
+
+Accept = Callable[[Transport, str, int], None]
+
+
+class Accepted:
+    """The first receiver of a redirected connection: finds out where it was meant to go."""
+
+    __slots__ = ("_accept", "_server")
+
+    def __init__(self, server: Server, accept: Accept) -> None:
+        self._server = server
+        self._accept = accept
+
+    def connection_made(self, transport: Any) -> None:
+        sock = transport.get_extra_info("socket")
+        server = self._server
+        if sock.fileno() >= server.fd_limit:
+            server.telemetry.count("connections_refused_total", reason="too-many-files")
+            transport.abort()
+            return
+        set_options(transport)
+        try:
+            host, port = server.find_original(sock)
+        except OSError as error:
+            server.telemetry.count("connections_refused_total", reason="no-original-destination")
+            log.warning("connection refused: no original destination: %s", error)
+            transport.abort()
+            return
+        self._accept(transport, plain_address(host), port)
+
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, error: BaseException | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+class Server:
+    """One proxy. `start` listens, `run` serves until SIGTERM has been honoured."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        discovery: Discovery,
+        credentials: Credentials,
+        find_original: FindOriginal = find_original,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._settings = settings
+        self._discovery = discovery
+        self._credentials = credentials
+        self.find_original = find_original
+        self.fd_limit = raise_fd_limit() - SPARE_FDS
+        self.telemetry = Telemetry(time.time())
+        self.keeper = Keeper(loop)
+        self._access = AccessLog(loop, settings.access_log)
+        flusher = Flusher(loop)
+        dialler = Dialler(
+            loop,
+            credentials,
+            flusher,
+            timeout=settings.connect_timeout,
+            mesh_namespace=settings.mesh_namespace,
+        )
+        self._dialler = dialler
+        self.targets = Targets(
+            discovery=discovery,
+            dialler=dialler,
+            telemetry=self.telemetry,
+            pattern=compile_pattern,
+            own_addresses=frozenset(settings.pod_ips),
+        )
+        self.outbound = Outbound(
+            loop=loop,
+            settings=settings,
+            discovery=discovery,
+            credentials=credentials,
+            targets=self.targets,
+            telemetry=self.telemetry,
+            keeper=self.keeper,
+            access=self._access,
+        )
+        self.inbound = Inbound(
+            loop=loop,
+            settings=settings,
+            discovery=discovery,
+            credentials=credentials,
+            dialler=dialler,
+            flusher=flusher,
+            telemetry=self.telemetry,
+            keeper=self.keeper,
+            access=self._access,
+            pattern=compile_pattern,
+        )
+        self.admin = Admin(
+            loop=loop,
+            is_ready=self.is_ready,
+            metrics=self.metrics,
+            view=lambda: discovery.view,
+            dial=lambda host, port, opened, failed: dialler.dial(host, port, None, opened, failed),
+            pod_ips=settings.pod_ips,
+        )
+        self._servers: list[asyncio.AbstractServer] = []
+        self._stopping = asyncio.Event()
+        self._errors = 0
+        loop.set_exception_handler(self._on_error)
+
+    # -- starting ----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind all sockets. Raises ConfigError when one is taken."""
+        settings = self._settings
+        outbound = open_listeners("127.0.0.1", settings.outbound_port)
+        with contextlib.suppress(Exception):
+            outbound += open_listeners("::1", settings.outbound_port)
+        inbound = open_listeners("", settings.inbound_port)
+        admin = open_listeners("", settings.admin_port)
+        self._admin_servers = [await self._serve(sock, self.admin.accept) for sock in admin]
+        for server in self._admin_servers:
+            await server.start_serving()
+        for sockets, accept in ((outbound, self.outbound.accept), (inbound, self.inbound.accept)):
+            for sock in sockets:
+                self._servers.append(await self._serve(sock, self._acceptor(accept)))
+        log.info("listening outbound=%s inbound=%s admin=%s", *self.ports())
+
+    def ports(self) -> tuple[int, int, int]:
+        """The ports in use: outbound, inbound, admin."""
+        first: list[Any] = [self._servers[0], self._servers[-1], self._admin_servers[0]]
+        numbers = [server.sockets[0].getsockname()[1] for server in first]
+        return numbers[0], numbers[1], numbers[2]
+
+    async def _serve(self, sock: socket.socket, factory: Callable[[], Any]) -> Any:
+        return await self._loop.create_server(factory, sock=sock, start_serving=False, backlog=1024)
+
+    def _acceptor(self, accept: Accept) -> Callable[[], Accepted]:
+        return lambda: Accepted(self, accept)
+
+    def is_ready(self) -> bool:
+        """Leaf and first view are there, and nobody has asked us to end."""
+        return self._credentials.ready and self._discovery.ready and not self._stopping.is_set()
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until asked to end, then drain."""
+        await self._hold()
+        for server in self._servers:
+            await server.start_serving()
+        log.info("serving ready=%s", self.is_ready())
+        gc.collect()
+        gc.freeze()
+        reported = self._loop.time()
+        while not self._stopping.is_set():
+            await self._sleep(1.0)
+            reported = self._tick(reported)
+        await self._drain(reported)
+
+    def end(self) -> None:
+        """Ask to drain and stop, as SIGTERM does."""
+        self._stopping.set()
+
+    async def _hold(self) -> None:
+        """Wait for leaf and view, but not for ever."""
+        until = self._loop.time() + HOLD
+        while not self.is_ready() and not self._stopping.is_set():
+            if self._loop.time() >= until:
+                log.warning("serving before being ready: no leaf or no view yet")
+                return
+            await self._sleep(0.01)
+
+    def _tick(self, reported: float) -> float:
+        now = self._loop.time()
+        self.targets.sweep(now)
+        self.inbound.sweep(now)
+        for client in list(self.keeper.clients):
+            client.check(now)
+        if now - reported >= REPORT_INTERVAL:
+            self._report()
+            return now
+        return reported
+
+    def _report(self) -> None:
+        now = self._loop.time()
+        self._discovery.send_report(self.telemetry.report(now, self._discovery, self._credentials))
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    # -- stopping ----------------------------------------------------------------------------
+
+    async def _drain(self, reported: float) -> None:
+        """Go on for the application's sake; end when it has ended, or at the deadline."""
+        log.info("draining open=%d", self._open())
+        self.keeper.is_draining = True
+        for client in list(self.keeper.clients):
+            client.end()
+        deadline = self._loop.time() + self._settings.drain_timeout
+        quiet_since = self._loop.time()
+        while (now := self._loop.time()) < deadline:
+            reported = self._tick(reported)
+            if self._open():
+                quiet_since = now
+            is_app_gone = self._settings.native_sidecar or self._discovery.view.app_done
+            if is_app_gone and now - quiet_since >= QUIET:
+                break
+            await asyncio.sleep(0.1)
+        self._report()
+        log.info("stopping open=%d", self._open())
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything at once."""
+        for server in (*self._servers, *self._admin_servers):
+            server.close()
+        for tunnel in list(self.keeper.tunnels):
+            tunnel.abort()
+        for client in list(self.keeper.clients):
+            client.abort()
+        for hop in self.hops():
+            hop.retire()
+        self._access.flush()
+        await asyncio.sleep(0)
+
+    def hops(self) -> list[Hop]:
+        return [*self.targets.hops(), *self.inbound.hops()]
+
+    def _open(self) -> int:
+        return len(self.keeper.clients) + len(self.keeper.tunnels)
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def metrics(self) -> str:
+        """The text that /metrics answers."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        gauges = {
+            "process_start_time_seconds": self.telemetry.started,
+            "process_cpu_seconds_total": usage.ru_utime + usage.ru_stime,
+            "process_resident_memory_bytes": float(resident_bytes()),
+            "mesh_view_version": float(self._discovery.view.version),
+            "mesh_ready": float(self.is_ready()),
+            "control_identity_cert_expiration_timestamp_seconds": self._credentials.not_after,
+            "mesh_internal_errors_total": float(self._errors),
+            "mesh_access_log_lost_total": float(self._access.lost),
+        }
+        return write_metrics(self.telemetry, gauges)
+
+    def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A bug in one connection: uvloop has closed it; say so and go on."""
+        self._errors += 1
+        log.error(
+            "connection ended by a bug: %s",
+            context.get("message"),
+            exc_info=context.get("exception"),
+        )
+
+
+async def run(
+    settings: Settings,
+    *,
+    discovery: Any,
+    credentials: Any,
+) -> int:
+    """Live from start to stop with real discovery and credentials. The exit code."""
+    loop = asyncio.get_running_loop()
+    server = Server(settings, discovery=discovery, credentials=credentials)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.end)
+    await server.start()
+    tasks = [_start(credentials.run()), _start(discovery.run())]
+    try:
+        await server.run()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+    return 0
+
+
+def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(work)
+
+
+def raise_fd_limit() -> int:
+    """Raise the soft limit of open files to the hard one, and give it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM, now."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

@@ -1,0 +1,411 @@
+"""What original destinations mean to this proxy: the view, bound to hops and series.
+
+The view says what is; this keeps what lasts beyond one view: loads, pools and counters of
+endpoints that stay. A change of the view replaces plans, never connections.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from mesh.core.match import CompilePattern
+from mesh.core.model import Endpoint, Protocol, Rule, Service, Source, Target, Update, View
+from mesh.core.names import join_address, parse_identity_dns, split_authority
+from mesh.core.report import SeriesKey
+from mesh.core.route import CompiledClass, RouteTable, RuleWeights, why_not
+from proxy.answer import Outcome, origin_of
+from proxy.dial import Dialler
+from proxy.heads import RequestHead
+from proxy.hop import Hop
+from proxy.http1 import Request
+from proxy.seams import Discovery
+from proxy.telemetry import HttpSeries, Labels, Telemetry
+
+log = logging.getLogger(__name__)
+
+MAX_CLASSED: Final = 512  # remembered (method, path) pairs of one target
+_DENIALS: Final = {
+    "no-rule": Outcome.NO_RULE,
+    "no-weight": Outcome.NO_WEIGHT,
+    "no-service": Outcome.NO_SERVICE,
+    "no-endpoints": Outcome.NO_ENDPOINTS,
+}
+
+
+class Plan:
+    """Where requests of one rule, backend and route class go, and how they are counted."""
+
+    __slots__ = (
+        "apex",
+        "apex_bytes",
+        "backend",
+        "is_failure",
+        "leaf",
+        "origin",
+        "profile",
+        "route",
+        "series",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        apex: str,
+        leaf: str,
+        backend: BackendState,
+        rule: Rule | None,
+        found: CompiledClass | None,
+        profile: Source | None,
+    ) -> None:
+        self.apex = apex
+        self.apex_bytes = apex.encode()
+        self.leaf = leaf
+        self.profile = f"{profile.namespace}/{profile.name}" if profile and found else ""
+        self.backend = backend
+        self.origin = origin_of(rule)
+        self.route = found.route.name if found is not None else ""
+        self.is_failure: Callable[[int], bool | None] | None = (
+            found.is_failure if found is not None and found.route.response_classes else None
+        )
+        timeout = rule.timeout if rule is not None else None
+        if timeout is None and found is not None:
+            timeout = found.route.timeout
+        self.timeout = timeout
+        self.series: dict[Hop | None, HttpSeries] = {}
+
+    def failed(self, status: int) -> bool:
+        """Whether a response counts as failure: by the route's classes, else 5xx."""
+        found = self.is_failure(status) if self.is_failure is not None else None
+        return status >= 500 if found is None else found
+
+
+class BackendState:
+    """The endpoints of one Service port that can be asked now."""
+
+    __slots__ = ("authority", "denial", "hops", "service")
+
+    def __init__(self, authority: str) -> None:
+        self.authority = authority
+        self.service: Service | None = None
+        self.hops: list[Hop] = []
+        self.denial: Outcome | None = Outcome.NO_SERVICE
+
+
+class TargetState:
+    """One original destination. Connections hold it; a new view changes it under them."""
+
+    __slots__ = (
+        "_classed",
+        "_plans",
+        "_single",
+        "_table",
+        "_targets",
+        "address",
+        "reason",
+        "target",
+    )
+
+    def __init__(self, targets: Targets, address: str) -> None:
+        self._targets = targets
+        self.address = address
+        self.reason = ""  # why plaintext to the original destination
+        self.set(None)
+
+    def set(self, target: Target | None) -> None:
+        """Take what the view says now; None: nobody knows this address."""
+        self.target = target
+        self._table: RouteTable | None = None
+        self._single: Plan | None = None  # where every request goes, when that is one place
+        self._plans: dict[object, Plan] = {}
+        self._classed: dict[tuple[bytes, bytes], CompiledClass | None] = {}
+        if target is not None:
+            try:
+                self._table = RouteTable(target, self._targets.pattern)
+            except ValueError as error:
+                log.error("rules of %s do not compile: %s", self.address, error)
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.target.protocol if self.target is not None else Protocol.DETECT
+
+    @property
+    def key(self) -> str:
+        """What verdicts of detection are remembered by: the service port, else the address."""
+        return (self.target.authority if self.target is not None else "") or self.address
+
+    def plan(self, request: Request, draw: Callable[[], float]) -> Plan | Outcome:
+        """Route one request."""
+        if self._single is not None:
+            return self._single
+        table = self._table
+        if table is None or not self.target or not self.target.rules:
+            return self._direct(request)
+        if table.is_simple:
+            found: RuleWeights | None = table.first_rule()
+        else:
+            found = table.find_rule(RequestHead(request))
+            if found is None:
+                return Outcome.NO_RULE
+        assert found is not None
+        backend = found.only or found.draw_backend(draw())
+        if backend is None:
+            return Outcome.NO_WEIGHT
+        route = self._class_of(request) if table.has_classes else None
+        plan = self._plan(found, backend.authority, route)
+        if table.is_simple and found.only is not None and not table.has_classes:
+            self._single = plan
+        return plan
+
+    def plan_connection(self, draw: Callable[[], float]) -> Plan | Outcome:
+        """Route one connection whose bytes nobody parses: by the rule that is always met."""
+        if self._table is None or not self.target or not self.target.rules:
+            return self._direct(None)
+        rule = self._table.last_rule()
+        backend = rule.draw_backend(draw())
+        if backend is None:
+            return Outcome.NO_WEIGHT
+        return self._plan(rule, backend.authority, None)
+
+    def _plan(self, rule: RuleWeights, authority: str, route: CompiledClass | None) -> Plan:
+        key = (rule, authority, route)
+        plan = self._plans.get(key)
+        if plan is None:
+            assert self.target is not None
+            plan = self._plans[key] = Plan(
+                apex=self.target.authority,
+                leaf=authority,
+                backend=self._targets.backend(authority),
+                rule=rule.rule,
+                found=route,
+                profile=self._profile(),
+            )
+        return plan
+
+    def _direct(self, request: Request | None) -> Plan:
+        """A pod address, or one that nobody knows: exactly there."""
+        table = self._table
+        route = None
+        if table is not None and table.has_classes and request is not None:
+            route = self._class_of(request)
+        plan = self._plans.get(route)
+        if plan is None:
+            target = self.target
+            backend = BackendState(self.address)
+            backend.denial = None
+            backend.hops = [
+                self._targets.direct_hop(
+                    self.address, target.endpoint if target is not None else None
+                )
+            ]
+            apex = target.authority if target is not None else ""
+            plan = self._plans[route] = Plan(
+                apex=apex,
+                leaf=apex,
+                backend=backend,
+                rule=None,
+                found=route,
+                profile=self._profile(),
+            )
+            if table is None or not table.has_classes:
+                self._single = plan
+        return plan
+
+    def _profile(self) -> Source | None:
+        profile = self.target.profile if self.target is not None else None
+        return profile.source if profile is not None else None
+
+    def _class_of(self, request: Request) -> CompiledClass | None:
+        key = (request.method, request.target)
+        try:
+            return self._classed[key]
+        except KeyError:
+            pass
+        assert self._table is not None
+        found = self._table.find_class(RequestHead(request))
+        if len(self._classed) >= MAX_CLASSED:
+            self._classed.clear()
+        self._classed[key] = found
+        return found
+
+
+class Targets:
+    """All targets, backends and hops of the outbound side."""
+
+    def __init__(
+        self,
+        *,
+        discovery: Discovery,
+        dialler: Dialler,
+        telemetry: Telemetry,
+        pattern: CompilePattern,
+        own_addresses: frozenset[str],
+    ) -> None:
+        self.pattern = pattern
+        self._discovery = discovery
+        self._dialler = dialler
+        self._telemetry = telemetry
+        self._own = own_addresses
+        self._states: dict[str, TargetState] = {}
+        self._backends: dict[str, BackendState] = {}
+        self._hops: dict[Endpoint, Hop] = {}
+        discovery.on_change(self._on_change)
+
+    def find(self, address: str, done: Callable[[TargetState], None]) -> None:
+        """Give the state of an original destination, at once when it is known."""
+        state = self._states.get(address)
+        if state is not None and state.target is not None:
+            done(state)
+            return
+
+        def found(target: Target | None) -> None:
+            state = self._states.get(address)
+            if state is None:
+                state = TargetState(self, address)
+                if target is not None:
+                    self._states[address] = state
+            if state.target is not target:
+                state.set(target)
+            state.reason = _plaintext_reason(target)
+            done(state)
+
+        self._discovery.lookup(address, found)
+
+    def backend(self, authority: str) -> BackendState:
+        """The state of a Service port, kept for as long as the process lives."""
+        state = self._backends.get(authority)
+        if state is None:
+            state = self._backends[authority] = BackendState(authority)
+            self._fill(state, self._discovery.service(authority))
+        return state
+
+    def direct_hop(self, address: str, endpoint: Endpoint | None) -> Hop:
+        """The hop to one address: an endpoint that is known, or whatever is there."""
+        if endpoint is None:
+            host, port = split_authority(address)
+            endpoint = Endpoint(host, port or 0)
+        return self._hop(endpoint)
+
+    def http_series(self, plan: Plan, hop: Hop | None) -> HttpSeries:
+        """The counters of requests of `plan` to `hop`, or to nobody."""
+        endpoint = hop.endpoint if hop is not None else Endpoint("", 0)
+        key = SeriesKey(
+            direction="outbound",
+            kind="http",
+            apex=plan.apex,
+            leaf=plan.leaf,
+            route=plan.route,
+            profile=plan.profile,
+            tls=hop is not None and hop.mesh is not None,
+            **_peer(endpoint),
+        )
+        labels = _labels(hop, plan.leaf) if hop is not None else _unserved_labels(plan.leaf)
+        series = plan.series[hop] = self._telemetry.http_series(key, labels)
+        return series
+
+    def hops(self) -> list[Hop]:
+        return list(self._hops.values())
+
+    def sweep(self, now: float) -> None:
+        """Close idle connections; forget hops that nothing leads to."""
+        for endpoint, hop in list(self._hops.items()):
+            hop.expire(now)
+            if hop.references <= 0 and hop.pool.open == 0 and now - hop.used > 60.0:
+                del self._hops[endpoint]
+
+    def _hop(self, endpoint: Endpoint) -> Hop:
+        hop = self._hops.get(endpoint)
+        if hop is None:
+            key = SeriesKey(
+                direction="outbound", kind="tcp", tls=bool(endpoint.identity), **_peer(endpoint)
+            )
+            local = endpoint.address in self._own
+            hop = Hop(endpoint, self._dialler, local=local)
+            hop.tcp = self._telemetry.tcp_series(key, _labels(hop, ""), "dst")
+            self._hops[endpoint] = hop
+        return hop
+
+    def _fill(self, state: BackendState, service: Service | None) -> None:
+        denial = why_not(service)
+        state.service = service
+        state.denial = _DENIALS[denial] if denial is not None else None
+        old = state.hops
+        state.hops = [self._hop(endpoint) for endpoint in (service.endpoints if service else ())]
+        for hop in state.hops:
+            hop.references += 1
+            hop.is_retired = False
+        for hop in old:
+            hop.references -= 1
+            if hop.references <= 0:
+                hop.retire()
+
+    def _on_change(self, view: View, update: Update) -> None:
+        for address in update.targets:
+            state = self._states.get(address)
+            if state is not None:
+                target = view.targets.get(address)
+                if target is None:
+                    del self._states[address]  # connections keep what they were told last
+                else:
+                    state.set(target)
+                    state.reason = _plaintext_reason(target)
+        for authority in update.services:
+            backend = self._backends.get(authority)
+            if backend is not None:
+                self._fill(backend, view.services.get(authority))
+
+
+def _plaintext_reason(target: Target | None) -> str:
+    if target is None:
+        return "destination-unavailable"
+    if not target.rules and target.endpoint is None:
+        return "external"
+    return ""
+
+
+def _peer(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "peer_pod": endpoint.pod,
+        "peer_namespace": endpoint.namespace,
+        "peer_workload": endpoint.workload,
+        "peer_identity": endpoint.identity,
+    }
+
+
+def _unserved_labels(leaf: str) -> Labels:
+    return (("direction", "outbound"), ("authority", leaf), ("tls", "no_identity"))
+
+
+def _labels(hop: Hop, leaf: str) -> Labels:
+    """Linkerd's labels of one endpoint: target, TLS, destination."""
+    endpoint = hop.endpoint
+    labels = [("direction", "outbound")]
+    if leaf:
+        labels.append(("authority", leaf))
+    labels += [
+        ("target_addr", join_address(endpoint.address, endpoint.port)),
+        ("target_ip", endpoint.address),
+        ("target_port", str(endpoint.port)),
+    ]
+    if hop.mesh is not None:
+        labels += [("tls", "true"), ("server_id", endpoint.identity)]
+    else:
+        why = "loopback" if endpoint.identity else "not_provided_by_service_discovery"
+        labels += [("tls", "no_identity"), ("no_tls_reason", why)]
+    if endpoint.namespace:
+        labels.append(("dst_namespace", endpoint.namespace))
+    if leaf.count(".") >= 2:
+        labels.append(("dst_service", leaf.split(".", 1)[0]))
+    if endpoint.pod:
+        labels.append(("dst_pod", endpoint.pod))
+    kind, slash, name = endpoint.workload.partition("/")
+    if slash:
+        labels.append((f"dst_{kind}", name))
+    workload = parse_identity_dns(endpoint.identity) if endpoint.identity else None
+    if workload is not None:
+        labels.append(("dst_serviceaccount", workload.service_account))
+    if endpoint.zone:
+        labels.append(("dst_zone", endpoint.zone))
+    return tuple(labels)

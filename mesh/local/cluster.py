@@ -7,8 +7,10 @@ else (namespaces, links, mounts, rules) ends with PID 1.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
@@ -16,18 +18,22 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import mesh
 from mesh.core.errors import ConfigError, MeshError
 from mesh.local.node import ranges as ranges_
 from mesh.local.node.ranges import Ranges
 
 _STARTED_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 15.0
+_LINK_GONE_WITHIN = 5.0
 _TRIES = 8  # at finding ranges that nobody takes at the same moment
+_ROLES = ("mesh", "init", "proxy", "identity", "destination")
 _TOOLS = {"nft": "nftables", "ip": "iproute2"}
 
 
@@ -157,6 +163,7 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
         if lock is None:
             return _join(folder)
         _clean(folder)
+        _wait_for_link(folder)
         for attempt in range(_TRIES):
             ranges, fresh = _ranges(folder, options or Options())
             cluster = _start(folder, ranges, lock, retry=fresh and attempt < _TRIES - 1)
@@ -234,8 +241,6 @@ def _ranges(folder: Path, options: Options) -> tuple[Ranges, bool]:
 
 
 def _must_be_free(folder: Path, text: str, taken: list[ranges_.Network]) -> None:
-    import ipaddress
-
     network = ipaddress.ip_network(text)
     for other in taken:
         if other.version == network.version and other.overlaps(network):
@@ -245,9 +250,22 @@ def _must_be_free(folder: Path, text: str, taken: list[ranges_.Network]) -> None
             )
 
 
-def _python() -> dict[str, str]:
-    import mesh
+def _link(folder: Path) -> str:
+    """The name of the machine's end of the veth: the same for the same state folder."""
+    return f"mesh-{zlib.crc32(str(folder).encode()):08x}"
 
+
+def _wait_for_link(folder: Path) -> bool:
+    """The kernel removes a dead node's link, and its routes, a moment after its processes."""
+    deadline = time.monotonic() + _LINK_GONE_WITHIN
+    while Path("/sys/class/net", _link(folder)).exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _python() -> dict[str, str]:
     source = Path(os.path.realpath(mesh.__file__)).parent.parent
     return {
         "prefix": os.path.realpath(sys.prefix),
@@ -258,11 +276,10 @@ def _python() -> dict[str, str]:
 
 def _config(folder: Path, ranges: Ranges, ready: int, lock: int) -> dict[str, Any]:
     python = _python()
-    digest = hex(abs(hash_of(str(folder))))[2:10]
     return {
         "state": str(folder),
         "ranges": asdict(ranges),
-        "link": f"mesh-{digest}",
+        "link": _link(folder),
         "ready": ready,
         "lock": lock,
         "python": python,
@@ -278,59 +295,70 @@ def _config(folder: Path, ranges: Ranges, ready: int, lock: int) -> dict[str, An
     }
 
 
-def hash_of(text: str) -> int:
-    """The same number for the same text in every process, unlike hash()."""
-    import zlib
-
-    return zlib.crc32(text.encode())
-
-
 def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster | None:
     """Start the node; None when a range was taken in the meantime and `retry` is set."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     config = _config(folder, ranges, writing, lock)
-    log = os.open(folder / "starter.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+    starter = _spawn_starter(folder, config, (writing, lock))
+    os.close(writing)
+    pid = 0
     try:
-        starter = subprocess.Popen(
+        with os.fdopen(reading, encoding="utf-8") as reports:
+            for line in reports:
+                fields = json.loads(line)
+                if "pid" in fields:
+                    pid = int(fields["pid"])
+                    _note(folder, pid, ranges, ready=False)
+                    _compile(Path(config["source"]))
+                elif "ready" in fields:
+                    _write(folder / "ranges.json", asdict(ranges))
+                    return _note(folder, pid, ranges, ready=True)
+                elif fields.get("taken") and retry:
+                    _wait_for_link(folder)
+                    return None
+                else:
+                    raise MeshError(f"mesh local up: {fields['error']}")
+        raise MeshError(f"mesh local up: the daemon died at its start: {_last_words(folder)}")
+    except BaseException:
+        if pid and _started_at(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        starter.wait()
+
+
+def _spawn_starter(
+    folder: Path, config: dict[str, Any], fds: tuple[int, int]
+) -> subprocess.Popen[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    log = os.open(folder / "starter.log", flags, 0o600)
+    try:
+        return subprocess.Popen(
             [sys.executable, "-m", "mesh.local.node.starter", json.dumps(config)],
             cwd="/",
             env={**os.environ, "PYTHONPATH": config["source"]},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(writing, lock),
+            pass_fds=fds,
         )
     finally:
         os.close(log)
-        os.close(writing)
-    pid = 0
-    with os.fdopen(reading, encoding="utf-8") as reports:
-        for fields in _reports(reports):
-            if "pid" in fields:
-                pid = int(fields["pid"])
-                record = {"pid": pid, "started": _started_at(pid), "ranges": asdict(ranges)}
-                _write(folder / "cluster.json", {**record, "ready": False})
-            elif fields.get("taken") and retry:
-                starter.wait()
-                return None
-            elif "error" in fields:
-                starter.wait()
-                raise MeshError(f"mesh local up: {fields['error']}")
-            elif "ready" in fields:
-                starter.wait()
-                _write(folder / "ranges.json", asdict(ranges))
-                _write(folder / "cluster.json", {**record, "ready": True})
-                return _cluster(folder, record)
-    starter.wait()
-    if pid and _started_at(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    raise MeshError(f"mesh local up: the daemon died while starting: {_last_words(folder)}")
 
 
-def _reports(lines: Any) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        yield json.loads(line)
+def _note(folder: Path, pid: int, ranges: Ranges, *, ready: bool) -> Cluster:
+    """Write down what runs, for `status` and `down`."""
+    record = {"pid": pid, "started": _started_at(pid), "ranges": asdict(ranges), "ready": ready}
+    _write(folder / "cluster.json", record)
+    return _cluster(folder, record)
+
+
+def _compile(source: Path) -> None:
+    """Byte-compile the roles while the daemon starts: pods see the source tree read-only."""
+    for name in _ROLES:
+        with contextlib.suppress(OSError):
+            compileall.compile_dir(str(source / name), quiet=2)
 
 
 def _last_words(folder: Path) -> str:
@@ -364,6 +392,7 @@ def down(state: Path | None = None) -> bool:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if _wait_free(folder, seconds):
+            _wait_for_link(folder)
             (folder / "cluster.json").unlink(missing_ok=True)
             return True
     raise MeshError(

@@ -13,13 +13,13 @@ from mesh.local.controllers.loop import (
     Key,
     Loop,
     controller_of,
-    follow,
     key_of,
     matches,
     owned_by,
     owner_reference,
 )
 from mesh.local.node.events import Recorder
+from mesh.local.node.follow import follow
 
 Object = dict[str, Any]
 _RESOURCE, _SETS = "deployments.apps", "replicasets.apps"

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from mesh.local.api.server import Api
-from mesh.local.controllers.loop import Key, Loop, follow, key_of, owned_by, owner_reference
+from mesh.local.controllers.loop import Key, Loop, key_of, owned_by, owner_reference
 from mesh.local.controllers.pods import ready_since
+from mesh.local.node.follow import follow
 
 Object = dict[str, Any]
 _RESOURCE = "endpointslices.discovery.k8s.io"

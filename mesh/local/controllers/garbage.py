@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from mesh.local.api.store import Change
 from mesh.local.controllers.loop import Key, Loop
 
 Object = dict[str, Any]
+log = logging.getLogger(__name__)
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
@@ -38,7 +40,10 @@ class Garbage:
             self._loop.stop()
 
     def _heard(self, change: Change) -> None:
-        self._saw(change.type, change.resource, change.obj)
+        try:
+            self._saw(change.type, change.resource, change.obj)
+        except Exception:
+            log.exception("event not handled name=%s", change.obj["metadata"].get("name"))
 
     def _saw(self, type_: str, resource: str, obj: Object) -> None:
         meta = obj["metadata"]

@@ -9,7 +9,6 @@ from typing import Any
 
 from mesh.core.errors import ApiError, MeshError
 from mesh.local.api import selectors
-from mesh.local.api.store import Store
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -81,12 +80,6 @@ class Loop:
             timer.cancel()
         for task in self._running.values():
             task.cancel()
-
-
-async def follow(store: Store, resource: str, saw: Callable[[str, Object], None]) -> None:
-    """Call `saw` with every present object as ADDED, then with each change."""
-    async for type_, obj in store.watch(resource):
-        saw(type_, obj)
 
 
 def key_of(obj: Object) -> Key:

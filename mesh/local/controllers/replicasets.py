@@ -13,7 +13,6 @@ from mesh.local.controllers.loop import (
     Key,
     Loop,
     controller_of,
-    follow,
     key_of,
     matches,
     owned_by,
@@ -21,6 +20,7 @@ from mesh.local.controllers.loop import (
 )
 from mesh.local.controllers.pods import available_at, deletion_rank, is_active, ready_since
 from mesh.local.node.events import Recorder
+from mesh.local.node.follow import follow
 from mesh.local.node.podstate import timestamp
 
 Object = dict[str, Any]

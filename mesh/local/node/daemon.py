@@ -86,6 +86,8 @@ class Daemon:
             logs=logs,
         )
 
+        self.proxy = Proxy(self.store, self.ranges, self.node.host_addresses)
+
     def _addresses(self) -> list[str]:
         ranges = self.ranges
         found = (ranges.node, ranges.node6, ranges.api, ranges.host("services6", 1), "127.0.0.1")
@@ -104,11 +106,10 @@ class Daemon:
         """Everything that runs until it is cancelled, but for the API server."""
         labels = node_labels(NODE_NAME)
         controllers = Recorder(self.store, "deployment-controller")
-        proxy = Proxy(self.store, self.ranges, self.node.host_addresses)
         names = NameServer(self.store, self.node.domain)
         addresses = [address for address in (self.ranges.dns, self.ranges.dns6) if address]
         return [
-            proxy.run(),
+            self.proxy.run(),
             names.run(addresses),
             Kubelet(self.node).run(),
             Deployments(self.api, controllers).run(),
@@ -168,6 +169,7 @@ async def _main(config: Object) -> None:
     ready = int(config["ready"])
     try:
         daemon = Daemon(config)
+        await daemon.proxy.apply()
     except (MeshError, ApiError, OSError) as error:
         _tell(ready, error=f"the daemon cannot start: {error}")
         raise

@@ -31,6 +31,7 @@ from mesh.local.node.dnspacket import (
     ptr_record,
     srv_record,
 )
+from mesh.local.node.follow import follow
 
 Object = dict[str, Any]
 _SERVICE_LABEL = "kubernetes.io/service-name"
@@ -235,8 +236,10 @@ class NameServer:
                 server.close()
 
     async def _follow(self, resource: str) -> None:
-        async for _ in self._store.watch(resource):
-            self._names = None
+        await follow(self._store, resource, self._forget)
+
+    def _forget(self, *_: object) -> None:
+        self._names = None
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import mesh
 from mesh.core.errors import ApiError
 from mesh.local.node.context import Node, machine_size
+from mesh.local.node.follow import follow
 from mesh.local.node.pod import PodWorker
 from mesh.local.node.podstate import timestamp
 
@@ -55,17 +56,10 @@ class Kubelet:
         """Until cancelled."""
         self._announce()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._pods())
-            group.create_task(self._sources("configmaps"))
-            group.create_task(self._sources("secrets"))
+            group.create_task(follow(self._node.api.store, "pods", self._saw))
+            group.create_task(follow(self._node.api.store, "configmaps", self._saw_source))
+            group.create_task(follow(self._node.api.store, "secrets", self._saw_source))
             group.create_task(self._heartbeat())
-
-    async def _pods(self) -> None:
-        async for type_, pod in self._node.api.store.watch("pods"):
-            try:
-                self._saw(type_, pod)
-            except ApiError as error:
-                log.warning("pod skipped pod=%s error=%s", pod["metadata"]["name"], error)
 
     def _saw(self, type_: str, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
@@ -120,15 +114,14 @@ class Kubelet:
         text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {self._node.name}"
         self._node.recorder.named("default-scheduler").event(pod, "Scheduled", text)
 
-    async def _sources(self, resource: str) -> None:
-        store = self._node.api.store
-        async for type_, obj in store.watch(resource, since=store.revision):
-            if type_ == "DELETED":
-                continue
-            namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
-            for worker in self._workers.values():
-                if worker.pod["metadata"]["namespace"] == namespace and _uses(worker.pod, name):
-                    worker.refresh()
+    def _saw_source(self, type_: str, obj: Object) -> None:
+        """A ConfigMap or Secret changed: pods that mount it get its new content."""
+        if type_ != "MODIFIED":
+            return
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        for worker in self._workers.values():
+            if worker.pod["metadata"]["namespace"] == namespace and _uses(worker.pod, name):
+                worker.refresh()
 
     # -- the Node object -------------------------------------------------------------------
 

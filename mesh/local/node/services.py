@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.core.errors import MeshError
 from mesh.local.api.store import Store
+from mesh.local.node.follow import follow
 from mesh.local.node.ranges import Ranges
 
 Object = dict[str, Any]
@@ -187,6 +189,10 @@ def _refusals(ranges: Ranges) -> Iterator[str]:
         yield "  }"
 
 
+class ServiceTableError(MeshError):
+    """The kernel or nft did not take the table."""
+
+
 class Proxy:
     """Keeps the node's table equal to the Services and EndpointSlices of the store."""
 
@@ -205,14 +211,16 @@ class Proxy:
             group.create_task(self._apply_changes())
 
     async def _follow(self, resource: str) -> None:
-        async for _ in self._store.watch(resource):
-            self._changed.set()
+        await follow(self._store, resource, lambda *_: self._changed.set())
 
     async def _apply_changes(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self.apply()
+            try:
+                await self.apply()
+            except (ServiceTableError, OSError) as error:
+                log.error("service table not replaced error=%s", error)
             await asyncio.sleep(_SETTLE)
 
     async def apply(self) -> None:
@@ -233,6 +241,7 @@ class Proxy:
         text = script(ports, self._ranges, node=self._node)
         _, errors = await process.communicate(text.encode())
         if process.returncode:
-            log.error("service table refused error=%s", errors.decode(errors="replace")[:800])
-            return
+            raise ServiceTableError(
+                f"nft refuses the table of Services: {errors.decode(errors='replace')[:800]}"
+            )
         self._applied = ports

@@ -38,6 +38,23 @@ def _mounts(state: str) -> None:
     linux.mount("proc", "/proc", "proc", flags)
     linux.mount("sysfs", "/sys", "sysfs", flags)
     linux.mount("tmpfs", f"{state}/run", "tmpfs", linux.MS_NOSUID, "mode=755")
+    _try_overlay(f"{state}/run/try")
+
+
+def _try_overlay(folder: str) -> None:
+    """Fail here, once, where the root file system cannot carry another overlay."""
+    for name in ("upper", "work", "merged"):
+        os.makedirs(f"{folder}/{name}")
+    data = f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work"
+    try:
+        linux.mount("overlay", f"{folder}/merged", "overlay", 0, data)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: no overlay over / is possible here; inside a container or pod "
+            "whose own root is an overlay over an overlay, run it on the machine instead",
+        ) from error
+    linux.umount(f"{folder}/merged")
 
 
 def _network(config: dict[str, Any], machine_ns: int) -> None:
@@ -74,7 +91,8 @@ def main() -> int:
     try:
         linux.unshare(_NAMESPACES)
     except OSError as error:
-        _tell(ready, error=f"cannot make namespaces: {error.strerror}")
+        text = f"cannot make namespaces: {error.strerror}: a container needs to be privileged"
+        _tell(ready, error=text)
         return 1
     pid = os.fork()
     if pid:

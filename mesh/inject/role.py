@@ -22,8 +22,18 @@ async def run(settings: Settings, access: Access | None = None) -> int:
         return await life.run()
 
 
-def build(life: Lifecycle, client: KubeClient, settings: Settings) -> tuple[HttpServer, HttpServer]:
-    """Put the parts together; gives the webhook's and the admin server."""
+def build(
+    life: Lifecycle,
+    client: KubeClient,
+    settings: Settings,
+    *,
+    port: int | None = None,
+    admin_port: int | None = None,
+) -> tuple[HttpServer, HttpServer]:
+    """Put the parts together; gives the webhook's and the admin server.
+
+    `port` and `admin_port` replace those of the settings; 0 takes a free one.
+    """
     registry = make_registry()
     metrics = Metrics(registry)
     keeper = ServingKeeper(
@@ -40,12 +50,15 @@ def build(life: Lifecycle, client: KubeClient, settings: Settings) -> tuple[Http
     server = HttpServer(
         Webhook(view, metrics, events.tell).make_app(),
         host=host,
-        port=settings.port,
+        port=settings.port if port is None else port,
         ssl_context=keeper.context,
         limits=Limits(connections=1024),
     )
     admin = make_admin(
-        waiting_for=life.waiting_for, registry=registry, host=host, port=settings.admin_port
+        waiting_for=life.waiting_for,
+        registry=registry,
+        host=host,
+        port=settings.admin_port if admin_port is None else admin_port,
     )
     life.require("serving certificate and caBundle", lambda: keeper.ready)
     life.require("cluster state", lambda: not view.waiting_for())

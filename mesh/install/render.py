@@ -11,7 +11,7 @@ from typing import Any
 from mesh import __version__
 from mesh.core import labels
 from mesh.inject.config import KEY, InjectConfig, dump_config
-from mesh.inject.yamltext import dump_documents
+from mesh.inject.yamltext import dump_document, dump_documents
 from mesh.install import crds, rbac, workloads
 from mesh.install.values import Proxy, Values, changed_values
 from mesh.install.webhooks import webhook_configurations
@@ -86,7 +86,7 @@ def _config_map(values: Values) -> Manifest:
     """What was installed: for the webhook, for `mesh check` and for the next upgrade."""
     data = {
         VERSION_KEY: __version__,
-        VALUES_KEY: dump_documents([changed_values(values)]),
+        VALUES_KEY: dump_document(changed_values(values)),
         KEY: dump_config(inject_config(values)),
     }
     return {

@@ -73,7 +73,7 @@ async def main(settings: Settings) -> int:
     )
     life.add("admin", start=admin.start, stop=admin.stop)
     life.add("kubernetes", start=lambda: check_rights(kube), stop=kube.close)
-    life.add("events", run=events.run)
+    life.add("events", run=events.run, drain=events.drain)
     life.add("trust", start=keeper.start, run=keeper.run)
     life.add("leaf", run=credentials.run)
     life.add("certificates", start=server.start, drain=server.drain, stop=server.stop)

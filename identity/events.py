@@ -42,6 +42,12 @@ class EventWriter:
             except ApiError as error:
                 if error.code != 409:  # 409: another replica has said the same
                     log.warning("event lost reason=%s error=%s", event["reason"], error.message)
+            finally:
+                self._queue.task_done()
+
+    async def drain(self) -> None:
+        """Wait until all events are written."""
+        await self._queue.join()
 
     def _event(self, reason: str, message: str, is_warning: bool, now: float) -> dict[str, Any]:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))

@@ -98,9 +98,7 @@ def read_claims(token: str, *, now: float) -> Claims:
         raise IdentityError(
             "token-audience", f"expected a token with audience {labels.IDENTITY_AUDIENCE}"
         )
-    expires = claims.get("exp")
-    if not isinstance(expires, int | float) or isinstance(expires, bool):
-        raise IdentityError("token-invalid", "expected a token that expires")
+    expires = _seconds(claims.get("exp"))
     if expires + _CLOCK_LEEWAY <= now:
         raise IdentityError("token-expired", "the token has expired")
     private = claims.get("kubernetes.io")
@@ -113,7 +111,7 @@ def read_claims(token: str, *, now: float) -> Claims:
         namespace=namespace if isinstance(namespace, str) else "",
         service_account=_text(private.get("serviceaccount"), "name"),
         pod_uid=pod_uid,
-        expires=float(expires),
+        expires=expires,
     )
 
 
@@ -176,8 +174,8 @@ def _decode(token: str) -> dict[str, Any]:
         raise IdentityError("token-invalid", f"expected a token of at most {MAX_TOKEN} bytes")
     parts = token.split(".")
     try:
-        if len(parts) != 3 or not all(parts):
-            raise ValueError("expected three parts")
+        if len(parts) != 3 or not all(parts) or not token.isascii():
+            raise ValueError("expected three parts in ASCII")
         payload = parts[1] + "=" * (-len(parts[1]) % 4)
         claims = json.loads(base64.b64decode(payload, altchars=b"-_", validate=True))
     except (ValueError, RecursionError, binascii.Error) as error:
@@ -185,6 +183,12 @@ def _decode(token: str) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise IdentityError("token-invalid", "expected a service account token")
     return claims
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e12:
+        return float(value)
+    raise IdentityError("token-invalid", "expected a token that expires")
 
 
 def _text(data: object, name: str) -> str:

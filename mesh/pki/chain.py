@@ -6,9 +6,11 @@ a probe leaf, since in the end OpenSSL decides what peers accept.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -136,13 +138,26 @@ def _prove(
     bundle = "".join(certificate_pem(anchor) for anchor in anchors)
     try:
         chain, _ = sign_leaf(issuer, workload, key.public_key(), now=now, ends_before=now + 60)
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(key_pem(key) + chain)
-            file.flush()
-            leaf = Path(file.name)
+        with _as_file(key_pem(key) + chain) as leaf:
             tls.prove_leaf(
                 tls.client_context(bundle, leaf), tls.server_context(bundle, leaf), workload
             )
     except IdentityError as error:
         return [f"{where}: a leaf signed by it is refused: {error}"]
     return []
+
+
+@contextlib.contextmanager
+def _as_file(text: str) -> Iterator[Path]:
+    """A file that OpenSSL can load: in memory where the system has that, since identity runs on
+    a read-only root without a temporary folder."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("leaf"), "w") as file:
+            file.write(text)
+            file.flush()
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(text)
+        file.flush()
+        yield Path(file.name)

@@ -111,7 +111,7 @@ class Discovery:
         self._in_use: Callable[[str], bool] = lambda address: True
         self._report: Report | None = None
         self._failures: dict[str, float] = {}
-        self._away_since = -1e9
+        self._away_since: float | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._woken = asyncio.Event()
         credentials.on_change(self._woken.set)
@@ -128,8 +128,7 @@ class Discovery:
             self._used[address] = now
             self._send(Subscribe(add=[address]))
         target = self.view.targets.get(address)
-        is_away = not self.connected and now - self._away_since >= self._timing.answer
-        if target is not None or is_away or address not in self._used:
+        if target is not None or self._is_away(now) or address not in self._used:
             done(target)
             return
         waiter = _Waiter(done)
@@ -257,7 +256,7 @@ class Discovery:
     def _gone(self, reason: str, message: str) -> None:
         if self.connected or reason != self.last_reason:
             log.warning("destination away reason=%s message=%s", reason, message)
-        if self.connected or self._away_since < 0:
+        if self.connected or self._away_since is None:
             self._away_since = self._now()
         self.connected = False
         self.last_reason = reason
@@ -330,6 +329,11 @@ class Discovery:
             self._send(Subscribe(remove=dropped))
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(self._timing.idle / 10, self._sweep)
+
+    def _is_away(self, now: float) -> bool:
+        """Whether nobody has been there for so long that waiting for an answer is pointless."""
+        since = self._away_since
+        return not self.connected and since is not None and now - since >= self._timing.answer
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

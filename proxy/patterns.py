@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A full match in RE2's syntax. Raises ValueError with what is wrong."""
-    import re2
+    import re2  # type: ignore[import-untyped]
 
     try:
         compiled = re2.compile(pattern)

@@ -16,15 +16,22 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
+from mesh.core import labels
+from mesh.core.names import WorkloadId
 from mesh.core.report import REPORT_INTERVAL
+from mesh.runtime.credentials import Credentials as TrustedCredentials
+from mesh.runtime.credentials import TrustSettings
 from mesh.runtime.listen import open_listeners
+from mesh.runtime.settings import load
 from proxy.access import AccessLog
 from proxy.admin import Admin
 from proxy.client_connection import Keeper
 from proxy.dial import Dialler, set_options
+from proxy.discovery import Discovery as DestinationStream
+from proxy.discovery import make_hello
 from proxy.exposition import write_metrics
 from proxy.hop import Hop
 from proxy.inbound import Inbound
@@ -302,14 +309,24 @@ class Server:
         )
 
 
-async def run(
-    settings: Settings,
-    *,
-    discovery: Any,
-    credentials: Any,
-) -> int:
+async def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Live from start to stop with real discovery and credentials. The exit code."""
     loop = asyncio.get_running_loop()
+    credentials = TrustedCredentials.from_settings(load(TrustSettings, environ))
+    host, port = settings.destination_address
+    discovery = DestinationStream(
+        host=host,
+        port=port,
+        hello=make_hello(
+            namespace=settings.pod_namespace,
+            pod=settings.pod_name,
+            uid=settings.pod_uid,
+            node=settings.node_name,
+        ),
+        server=WorkloadId(settings.trust_domain, settings.mesh_namespace, labels.DESTINATION),
+        credentials=credentials,
+        mesh_namespace=settings.mesh_namespace,
+    )
     server = Server(settings, discovery=discovery, credentials=credentials)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.end)

@@ -106,11 +106,13 @@ class TargetState:
         "address",
         "reason",
         "target",
+        "users",
     )
 
     def __init__(self, targets: Targets, address: str) -> None:
         self._targets = targets
         self.address = address
+        self.users = 0  # connections that hold this
         self.reason = ""  # why plaintext to the original destination
         self.set(None)
 
@@ -252,13 +254,11 @@ class Targets:
         self._backends: dict[str, BackendState] = {}
         self._hops: dict[Endpoint, Hop] = {}
         discovery.on_change(self._on_change)
+        discovery.keep(self._is_used)
 
     def find(self, address: str, done: Callable[[TargetState], None]) -> None:
-        """Give the state of an original destination, at once when it is known."""
-        state = self._states.get(address)
-        if state is not None and state.target is not None:
-            done(state)
-            return
+        """Give the state of an original destination, at once when it is known. The caller
+        counts itself in `users` for as long as it goes there."""
 
         def found(target: Target | None) -> None:
             state = self._states.get(address)
@@ -272,6 +272,10 @@ class Targets:
             done(state)
 
         self._discovery.lookup(address, found)
+
+    def _is_used(self, address: str) -> bool:
+        state = self._states.get(address)
+        return state is not None and state.users > 0
 
     def backend(self, authority: str) -> BackendState:
         """The state of a Service port, kept for as long as the process lives."""

@@ -7,7 +7,7 @@ built here; both come from the same series.
 
 from __future__ import annotations
 
-import uuid
+import os
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -139,7 +139,7 @@ class Telemetry:
     """All series of this process."""
 
     started: float  # unix seconds
-    incarnation: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    incarnation: str = field(default_factory=lambda: os.urandom(8).hex())
     http: dict[tuple[SeriesKey, Labels], HttpSeries] = field(default_factory=dict)
     tcp: dict[tuple[SeriesKey, Labels, str], TcpSeries] = field(default_factory=dict)
     errors: dict[tuple[str, Labels], int] = field(default_factory=dict)

@@ -75,6 +75,9 @@ class FakeDiscovery:
     def on_change(self, callback: Callable[[View, Update], None]) -> None:
         self._callbacks.append(callback)
 
+    def keep(self, in_use: Callable[[str], bool]) -> None:
+        self.in_use = in_use
+
     def connect_failed(self, address: str, authority: str, reason: str) -> None:
         self.failures.append((address, authority, reason))
 

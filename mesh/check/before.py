@@ -42,8 +42,8 @@ def may_install(facts: Facts) -> Iterator[Fault]:
             yield Fault(
                 "you",
                 f"may not {right}",
-                "install as a cluster administrator, or have this right granted "
-                f"(`kubectl auth can-i {right.verb} {right.resource}`)",
+                "install as a cluster administrator, or have these rights granted; "
+                "`kubectl auth can-i --list` shows what you have",
             )
 
 

@@ -88,8 +88,8 @@ async def read(call: Callable[[], Awaitable[T]]) -> Read[T]:
     except ApiError as error:
         return Read(error=error)
     except TimeoutError:
-        return Read(error=ApiError(0, "TimedOut", f"no answer within {READ_SECONDS:.0f} s"))
-    except (KeyError, TypeError, ValueError) as error:
+        return Read(error=ApiError(0, "TimedOut", f"no answer within {READ_SECONDS:g} s"))
+    except (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         return Read(error=ApiError(0, "BadAnswer", f"an answer of an unexpected form: {error!r}"))
 
 
@@ -199,6 +199,9 @@ class _Gathering:
         self._values["mesh_pods"] = pods
         roots = await read(lambda: self._client.get("configmaps", labels.TRUST_ROOTS, mesh))
         self._values["trust_roots"] = roots
+        if pods.error is not None:
+            self._values["proxies"] = Read[ProxiesAnswer](error=pods.error)
+            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._proxies, pods.got or [])
             tasks.start_soon(self._handshakes, pods.got or [], roots.got or {})

@@ -28,6 +28,11 @@ def needed_rights(mesh_namespace: str) -> list[Right]:
 
 
 def namespace_is_there(facts: Facts) -> Iterator[Fault]:
+    """Who may not look is told so, and learns from the next check what matters."""
+    error = facts.namespaces.error
+    if error is not None and error.code == 403:
+        yield Fault("", error.message, "", minor=True)
+        return
     found = [ns for ns in facts.namespaces.value if name_of(ns) == facts.mesh_namespace]
     if not found:
         remedy = f"{_INSTALL}, or name its place with --mesh-namespace"

@@ -95,7 +95,7 @@ def judge(category: Category, check: Check, facts: Facts) -> Result:
     try:
         faults = tuple(check.find(facts))
     except ApiError as error:
-        faults = (_unread(error),)
+        faults = (_unread(check, error),)
     except Exception as error:
         what = f"the check itself failed: {type(error).__name__}: {error}"
         faults = (Fault("", what, "please report this, with the object it is about"),)
@@ -107,10 +107,11 @@ def is_success(results: Sequence[Result]) -> bool:
     return all(result.verdict is not Verdict.ERROR for result in results)
 
 
-def _unread(error: ApiError) -> Fault:
+def _unread(check: Check, error: ApiError) -> Fault:
+    """What may not be read is a warning, except where all that follows hangs on it."""
     if error.code in (401, 403):
         remedy = "ask for the right to read this, or use a kubeconfig that has it"
-        return Fault("", error.message, remedy, minor=True)
+        return Fault("", error.message, remedy, minor=check.severity is not Severity.FATAL)
     if error.code == 404:
         return Fault("", error.message, "check the name, --mesh-namespace and --context")
     return Fault("", error.message, "check that the API server is reachable and healthy")

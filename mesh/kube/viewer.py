@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
@@ -23,7 +23,17 @@ from mesh.kube.pods import is_leaving, is_ready, name_of
 from mesh.kube.resources import Object
 
 _FORWARD_SECONDS = 10.0
-_REFUSED = (403, 404, 405, 501)
+# Not permitted, not known, or the API server has no route to pods: the kubelet may have one.
+_REFUSED = (403, 405, 501, 502, 503, 504)
+_BROKEN = (
+    OSError,
+    TimeoutError,
+    ValueError,
+    anyio.BrokenResourceError,
+    anyio.DelimiterNotFound,
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +45,24 @@ class Answer:
     error: ApiError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A path below the admin port, and its query."""
+
+    path: str
+    query: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+
 async def ask_destination(
     client: KubeClient,
     mesh_namespace: str,
     path: str,
     *,
+    query: Mapping[str, str] | None = None,
     pods: Sequence[Object] | None = None,
     port_forward: Sequence[str] = (),
 ) -> list[Answer]:
@@ -50,6 +73,7 @@ async def ask_destination(
     cannot be listed or the token is refused.
     """
     selector = f"{labels.L_COMPONENT}=destination"
+    asked = _Asked(path, query or {})
     token = ""
     found: list[Object] = [] if pods is None else [dict(pod) for pod in pods]
 
@@ -58,16 +82,19 @@ async def ask_destination(
 
     async def take_token() -> None:
         nonlocal token
-        token = await client.create_token(
-            labels.VIEWER, mesh_namespace, audiences=[labels.DESTINATION_AUDIENCE]
-        )
+        try:
+            token = await client.create_token(
+                labels.VIEWER, mesh_namespace, audiences=[labels.DESTINATION_AUDIENCE]
+            )
+        except KeyError as error:
+            raise ApiError(0, "BadAnswer", "TokenRequest: expected a token, got none") from error
 
     await _both(list_pods if pods is None else _nothing, take_token)
     ready = [name_of(pod) for pod in found if is_ready(pod) and not is_leaving(pod)]
     answers: list[Answer] = []
 
     async def ask(pod: str) -> None:
-        answers.append(await _ask_pod(client, mesh_namespace, pod, path, token, port_forward))
+        answers.append(await _ask_pod(client, mesh_namespace, pod, asked, token, port_forward))
 
     async with anyio.create_task_group() as tasks:
         for pod in ready:
@@ -100,24 +127,26 @@ async def _ask_pod(
     client: KubeClient,
     namespace: str,
     pod: str,
-    path: str,
+    asked: _Asked,
     token: str,
     port_forward: Sequence[str],
 ) -> Answer:
     headers = {labels.H_VIEWER_TOKEN: token}
     base = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}"
-    target = f"{base}:{labels.CONTROL_ADMIN_PORT}/proxy{path}"
+    target = f"{base}:{labels.CONTROL_ADMIN_PORT}/proxy{asked.path}"
     try:
-        return Answer(pod, body=await client.raw("GET", target, headers=headers))
+        body = await client.raw("GET", target, params=asked.query, headers=headers)
+        return Answer(pod, body=body)
     except ApiError as error:
         if error.code not in _REFUSED or shutil.which("kubectl") is None:
             return Answer(pod, error=error)
+        refused = error
     try:
         with anyio.fail_after(_FORWARD_SECONDS):
-            return Answer(pod, await _forwarded(namespace, pod, path, headers, port_forward))
-    except (OSError, TimeoutError, ValueError, anyio.EndOfStream) as error:
-        why = ApiError(0, "PortForward", f"kubectl port-forward to {pod}: {error or 'timed out'}")
-        return Answer(pod, error=why)
+            return Answer(pod, await _forwarded(namespace, pod, asked.url, headers, port_forward))
+    except _BROKEN as error:
+        why = f"{refused.message}; kubectl port-forward in its place failed: {error or 'late'}"
+        return Answer(pod, error=ApiError(refused.code, refused.reason, why))
 
 
 async def _forwarded(

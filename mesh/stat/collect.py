@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import anyio
 import msgspec
@@ -57,9 +56,14 @@ async def collect(
         pods.extend(await client.list("pods", _pod_namespace(selections, scope)))
 
     async def read_reports() -> None:
-        path = "/v1/reports?" + urlencode({"window": f"{scope.window:g}"})
         answers.extend(
-            await ask_destination(client, mesh_namespace, path, port_forward=port_forward)
+            await ask_destination(
+                client,
+                mesh_namespace,
+                "/v1/reports",
+                query={"window": f"{scope.window:g}"},
+                port_forward=port_forward,
+            )
         )
 
     async def guarded(job: Callable[..., Awaitable[None]], *arguments: Kind) -> None:

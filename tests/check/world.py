@@ -91,18 +91,16 @@ def webhook(name: str, hook: str, *, bundle: str = CHAIN.bundle) -> Object:
 
 
 def status(pod: str, **more: Any) -> ProxyStatus:
-    return ProxyStatus(
-        **{
-            "namespace": "shop",
-            "pod": pod,
-            "sent": 4,
-            "acked": 4,
-            "bundle_hash": hash_bundle(CHAIN.bundle),
-            "leaf_not_after": NOW + 3600,
-            "connected": 600.0,
-            **more,
-        }
+    good = ProxyStatus(
+        "shop",
+        pod,
+        sent=4,
+        acked=4,
+        bundle_hash=hash_bundle(CHAIN.bundle),
+        leaf_not_after=NOW + 3600,
+        connected=600.0,
     )
+    return replace(good, **more)
 
 
 def issuer_secret(chain: TrustChain) -> Object:
@@ -146,10 +144,12 @@ def changed(name: str, change: Callable[[Any], object]) -> Facts:
     facts = healthy()
     value = copy.deepcopy(getattr(facts, name).value)
     result = change(value)
-    return replace(facts, **{name: Read(value if result is None else result)})
+    fact: dict[str, Any] = {name: Read(value if result is None else result)}
+    return replace(facts, **fact)
 
 
 def unread(name: str, code: int, reason: str = "", message: str = "") -> Facts:
     """A healthy mesh one fact of which could not be read."""
     error = ApiError(code, reason, message or f"{name} refused with {code}")
-    return replace(healthy(), **{name: Read(error=error)})
+    fact: dict[str, Any] = {name: Read(error=error)}
+    return replace(healthy(), **fact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from mesh.core.report import (
@@ -39,24 +40,26 @@ class ProxySim:
     kept: bool = True  # whether born and last are filled in
     history: list[tuple[float, Report]] = field(default_factory=list)
 
-    def times(self) -> list[float]:
-        number = round((self.end - self.begin) * self.rate)
-        return [self.begin + index / self.rate for index in range(number)]
+    def done_at(self, now: float) -> int:
+        """Requests that have ended by `now`."""
+        number = math.floor((now - self.latency - self.begin) * self.rate + 1e-6) + 1
+        return max(0, min(number, round((self.end - self.begin) * self.rate)))
 
     def report_at(self, now: float) -> Report:
-        done = [t for t in self.times() if t + self.latency <= now]
+        done = self.done_at(now)
         if not done:
             return Report("a", now + self.clock)
-        failures = len(done) // self.failure_every if self.failure_every else 0
+        failures = done // self.failure_every if self.failure_every else 0
+        last = self.begin + (done - 1) / self.rate + self.latency
         counts = Counts(
-            requests=len(done),
-            successes=len(done) - failures,
+            requests=done,
+            successes=done - failures,
             failures=failures,
-            latency={bucket_of(self.latency): len(done)},
+            latency={bucket_of(self.latency): done},
             opened=1,
             open=1,
-            born=self.clock + done[0] if self.kept else 0.0,
-            last=self.clock + done[-1] + self.latency if self.kept else 0.0,
+            born=self.clock + self.begin if self.kept else 0.0,
+            last=self.clock + last if self.kept else 0.0,
         )
         return Report("a", now + self.clock, (Series(self.key, counts),))
 

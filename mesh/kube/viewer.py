@@ -7,6 +7,7 @@ Where the proxy subresource is refused, `kubectl port-forward` takes its place.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -162,7 +163,8 @@ async def _forwarded(
         port = int(line.split(" -> ")[0].rpartition(":")[2])
         return await _plain_get(port, path, headers)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            process.kill()
         await process.aclose()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,31 +64,27 @@ class FakeApi:
 def running_fake_api(answers: dict[str, Any]) -> Iterator[FakeApi]:
     """Serve on a free port, in a thread with a loop of its own."""
     api = FakeApi(answers)
-    loop = asyncio.new_event_loop()
-    app = web.Application(client_max_size=1 << 24)
-    app.router.add_route("*", "/{path:.*}", api._answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
     started = threading.Event()
+    ends: list[Callable[[], object]] = []
 
-    async def start() -> None:
+    async def serve() -> None:
+        app = web.Application(client_max_size=1 << 24)
+        app.router.add_route("*", "/{path:.*}", api._answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         api.port = runner.addresses[0][1]
+        end, loop = asyncio.Event(), asyncio.get_running_loop()
+        ends.append(lambda: loop.call_soon_threadsafe(end.set))
         started.set()
+        await end.wait()
+        await runner.cleanup()
 
-    def serve() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     started.wait()
     try:
         yield api
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        ends[0]()
         thread.join()

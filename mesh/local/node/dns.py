@@ -18,14 +18,19 @@ from typing import Any, cast
 
 from mesh.local.api.store import Store
 from mesh.local.node.dnspacket import (
+    TYPE_A,
+    TYPE_AAAA,
     TYPE_ANY,
-    TYPE_PTR,
+    TYPE_CNAME,
+    TYPE_SRV,
     Answer,
     Code,
     Question,
     Record,
     address_record,
     build,
+    cname_record,
+    decode_name,
     form_error,
     parse_query,
     ptr_record,
@@ -35,6 +40,7 @@ from mesh.local.node.follow import follow
 
 Object = dict[str, Any]
 _SERVICE_LABEL = "kubernetes.io/service-name"
+_LONGEST_CHAIN = 8
 _IDLE = 10.0  # seconds that a TCP client may stay silent
 
 log = logging.getLogger(__name__)
@@ -92,6 +98,9 @@ class Names:
         name = f"{meta['name']}.{meta['namespace']}.svc.{self.domain}".lower()
         self._exists(name)
         if spec.get("type") == "ExternalName":
+            target = str(spec.get("externalName") or "").rstrip(".").lower()
+            if target:
+                self._add(cname_record(name, target))
             return
         if spec.get("clusterIP") == "None":
             self._headless(name, spec, slices)
@@ -147,30 +156,37 @@ class Names:
             if pod is None:
                 return Answer(Code.NXDOMAIN)
             found = [pod]
-        chosen = tuple(record for record in found if question.type in (record.type, TYPE_ANY))
-        targets = {record.name: None for record in chosen}
+        alias = next((record for record in found if record.type == TYPE_CNAME), None)
+        if alias is not None and question.type != TYPE_CNAME:
+            return self._through(alias, question.type)
+        chosen = tuple(item for item in found if question.type in (item.type, TYPE_ANY))
         additional: list[Record] = []
-        if question.type != TYPE_PTR:
-            for record in chosen:
-                additional += self._addresses_of(record, targets)
+        done = {record.name for record in chosen}
+        for record in chosen:
+            if record.type == TYPE_SRV:
+                additional += self._addresses_of(decode_name(record.data[6:]), done)
         return Answer(Code.NOERROR, chosen, tuple(additional))
 
-    def _addresses_of(self, record: Record, done: dict[str, None]) -> list[Record]:
-        if record.type != 33:
-            return []
-        target = _decode(record.data[6:])
+    def _through(self, alias: Record, kind: int) -> Answer:
+        """An ExternalName and, where it stays inside the cluster, what it leads to."""
+        chain = [alias]
+        while len(chain) < _LONGEST_CHAIN:
+            found = self._records.get(decode_name(chain[-1].data), [])
+            more = next((record for record in found if record.type == TYPE_CNAME), None)
+            if more is None:
+                return Answer(
+                    Code.NOERROR, (*chain, *(item for item in found if item.type == kind))
+                )
+            chain.append(more)
+        return Answer(Code.NOERROR, tuple(chain))
+
+    def _addresses_of(self, target: str, done: set[str]) -> list[Record]:
         if target in done:
             return []
-        done[target] = None
-        return [entry for entry in self._records.get(target, ()) if entry.type in (1, 28)]
-
-
-def _decode(raw: bytes) -> str:
-    labels, at = [], 0
-    while raw[at]:
-        labels.append(raw[at + 1 : at + 1 + raw[at]].decode())
-        at += 1 + raw[at]
-    return ".".join(labels)
+        done.add(target)
+        return [
+            record for record in self._records.get(target, ()) if record.type in (TYPE_A, TYPE_AAAA)
+        ]
 
 
 class _Udp(asyncio.DatagramProtocol):

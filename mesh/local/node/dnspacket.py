@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TYPE_A, TYPE_PTR, TYPE_AAAA, TYPE_SRV, TYPE_ANY, TYPE_OPT = 1, 12, 28, 33, 255, 41
+TYPE_A, TYPE_CNAME, TYPE_PTR, TYPE_AAAA, TYPE_SRV, TYPE_OPT, TYPE_ANY = 1, 5, 12, 28, 33, 41, 255
 _CLASS_IN, _CLASS_ANY = 1, 255
 _QR, _AA, _TC, _RD, _RA = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
 UDP_LIMIT = 1232
@@ -71,6 +71,11 @@ def encode_name(name: str) -> bytes:
     return made + b"\0"
 
 
+def decode_name(raw: bytes) -> str:
+    """The name at the beginning of record data that `encode_name` wrote."""
+    return _read_name(raw, 0)[0]
+
+
 def address_record(name: str, address: str) -> Record:
     """An A or AAAA record."""
     parsed = ipaddress.ip_address(address)
@@ -80,6 +85,11 @@ def address_record(name: str, address: str) -> Record:
 def srv_record(name: str, target: str, port: int) -> Record:
     """An SRV record of equal priority and weight."""
     return Record(name, TYPE_SRV, struct.pack("!HHH", 0, 100, port) + encode_name(target))
+
+
+def cname_record(name: str, target: str) -> Record:
+    """A CNAME record."""
+    return Record(name, TYPE_CNAME, encode_name(target))
 
 
 def ptr_record(name: str, target: str) -> Record:

@@ -106,6 +106,7 @@ class Credentials:
         self.identity = workload.dns(mesh_namespace)
         self.not_after = 0.0
         self.renewed_at = 0.0  # unix seconds of the last success in this process, 0.0 = none
+        self.renew_at = 0.0  # unix seconds of the next attempt
         self.renewals = 0
         self.failures = 0
         self.last_reason = ""  # why the last attempt failed, "" after a success
@@ -118,7 +119,6 @@ class Credentials:
         self.bundle = self._store.load()
         self._contexts: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
         self._callbacks: list[Callable[[], None]] = []
-        self._renew_at = 0.0
         self._alarm_at = 0.0
         self._woken = asyncio.Event()
 
@@ -185,14 +185,14 @@ class Credentials:
 
     def renew_now(self) -> None:
         """Have `run` get a new leaf at once."""
-        self._renew_at = 0.0
+        self.renew_at = 0.0
         self._woken.set()
 
     async def run(self) -> None:
         """Get the first leaf, then renew each in time, until cancelled. Never raises."""
         self._restore()
         while True:
-            wait = self._renew_at - self._clock()
+            wait = self.renew_at - self._clock()
             if wait > 0:
                 await self._sleep(min(wait, _LONGEST_SLEEP))
                 continue
@@ -238,7 +238,7 @@ class Credentials:
         self.not_after = not_after
         life = not_after - now
         share = RENEW_AT * random.uniform(1 - RENEW_JITTER, 1 + RENEW_JITTER)
-        self._renew_at = now + max(_MIN_RENEW, life * share)
+        self.renew_at = now + max(_MIN_RENEW, life * share)
         self._alarm_at = now + life * ALARM_AT
 
     def _failed(self, reason: str, message: str) -> None:
@@ -247,7 +247,7 @@ class Credentials:
         self.last_reason = reason
         longest = _MAX_RENEW_RETRY if self.ready else _MAX_RETRY
         wait = min(longest, _FIRST_RETRY * 2 ** min(self.failures - 1, 16))
-        self._renew_at = now + wait * random.uniform(0.5, 1.0)
+        self.renew_at = now + wait * random.uniform(0.5, 1.0)
         urgent = (now >= self._alarm_at) if self.not_after else self.failures > 5
         log.log(
             logging.ERROR if urgent else logging.WARNING,

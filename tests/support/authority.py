@@ -5,6 +5,7 @@ Making one costs about a millisecond; nothing is shared between tests.
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class TrustChain:
             ends_before=self.root.not_after,
             life=life,
         )
-        path = folder / f"{whose.namespace}-{whose.service_account[:40]}-{id(key)}.pem"
+        path = folder / f"{whose.service_account[:40]}-{secrets.token_hex(8)}.pem"
         path.write_text(key_pem(key) + chain)
         return path
 

@@ -108,7 +108,7 @@ class Counts:
 
 
 def merge(parts: Iterable[Counts]) -> Counts:
-    """The sum of several series."""
+    """The sum of several series: born with the first of them, last seen with the last."""
     total = Counts()
     for part in parts:
         total.requests += part.requests
@@ -118,6 +118,9 @@ def merge(parts: Iterable[Counts]) -> Counts:
         total.open += part.open
         total.read_bytes += part.read_bytes
         total.written_bytes += part.written_bytes
+        total.last = max(total.last, part.last)
+        if part.born:
+            total.born = min(total.born or part.born, part.born)
         for bucket, count in part.latency.items():
             total.latency[bucket] = total.latency.get(bucket, 0) + count
     return total

@@ -63,7 +63,8 @@ class Part:
 def part_of(report: WindowReport, series: Sequence[Series]) -> Part:
     """The part of a row that `series` of one proxy's report make."""
     counts = merge(item.counts for item in series)
-    births = [item.counts.born for item in series if _moved(item.counts)]
+    asked = [item for item in series if item.counts.requests]
+    births = [item.counts.born for item in asked or series if _moved(item.counts)]
     start = max(report.started, min(births)) if births and min(births) > 0 else report.started
     end = _end_of_traffic(counts.requests, start, report.ended, series)
     is_alive = report.age <= _ALIVE

@@ -6,6 +6,7 @@ Making one costs about a millisecond; nothing is shared between tests.
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class TrustChain:
         path = folder / f"{whose.service_account[:40]}-{secrets.token_hex(8)}.pem"
         path.write_text(key_pem(key) + chain)
         return path
+
+    def leaf_text(self) -> str:
+        """Key and chain of a leaf for `asking`, as text."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.leaf_file(Path(folder), self.asking).read_text()
 
     async def certify(self, csr: str, bundle: str) -> Issued:
         self.asked += 1

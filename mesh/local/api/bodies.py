@@ -7,6 +7,7 @@ refuses them. Raises ApiError 400, 413 and 415.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -53,22 +54,46 @@ def decode(media: str, raw: bytes) -> Body:
     )
 
 
+class _Pairs(dict[str, Any]):
+    """A JSON object in which a key stood twice; the last value holds, as in Go."""
+
+    __slots__ = ("twice",)
+
+
 def decode_json(raw: bytes) -> Body:
-    repeated: list[str] = []
+    """JSON with the paths of keys that stand twice in one object. Raises ApiError 400."""
+    found_twice = False
 
     def collect(pairs: list[tuple[str, Any]]) -> Object:
-        found: Object = {}
-        for key, value in pairs:
-            if key in found:
-                repeated.append(f'duplicate field "{key}"')
-            found[key] = value
-        return found
+        nonlocal found_twice
+        plain = dict(pairs)
+        if len(plain) == len(pairs):
+            return plain
+        found_twice = True
+        marked = _Pairs(plain)
+        names = [name for name, _ in pairs]
+        marked.twice = [name for name in plain if names.count(name) > 1]
+        return marked
 
     try:
         value = json.loads(raw, object_pairs_hook=collect, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise status.bad_request(f"the object provided is not JSON: {error}") from error
-    return Body(value, repeated)
+        words = "unexpected end of JSON input (<empty>)" if not raw.strip() else str(error)
+        raise status.bad_request(
+            f"the object provided is unrecognized: json parse error: {words}"
+        ) from error
+    return Body(value, list(_twice(value, "")) if found_twice else [])
+
+
+def _twice(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name in getattr(value, "twice", ()):
+            yield f'duplicate field "{path}{name}"'
+        for name, item in value.items():
+            yield from _twice(item, f"{path}{name}.")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _twice(item, f"{path[:-1]}[{number}].")
 
 
 def decode_yaml(raw: bytes) -> Body:

@@ -6,6 +6,7 @@ Names, order and words follow k8s.io/kubernetes/pkg/printers/internalversion.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -437,7 +438,8 @@ TABLE: Final[Mapping[str, tuple[tuple[Column, ...], Cells]]] = {
             *_columns("Last Seen", "Type", "Reason", "Object"),
             *_columns(wide=("Subobject", "Source")),
             *_columns("Message"),
-            *_columns(wide=("First Seen", "Count", "Name")),
+            *_columns(wide=("First Seen", "Count")),
+            replace(_NAME, priority=1),
         ),
         _event,
     ),

@@ -252,12 +252,18 @@ def _network_policy(obj: Object) -> None:
                 _fill(port, {"protocol": "TCP"})
 
 
+def _event(obj: Object) -> None:
+    obj.setdefault("eventTime", None)  # Go writes these three whatever they hold
+    _fill(obj, {"reportingComponent": "", "reportingInstance": ""})
+
+
 def _priority_class(obj: Object) -> None:
     _fill(obj, {"preemptionPolicy": "PreemptLowerPriority"})
 
 
 _DEFAULTS: Final[Mapping[str, Callable[[Object], None]]] = {
     "pods": _pod,
+    "events": _event,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
     "services": _service,

@@ -193,7 +193,7 @@ def row(definition: Mapping[str, Any]) -> Resource | None:
     names = spec["names"]
     served = [v for v in spec["versions"] if v.get("served")]
     served.sort(key=lambda version: version_rank(version["name"]))
-    versions = tuple(map(_version, served))
+    versions = tuple(_version(version, spec) for version in served)
     if not versions:
         return None
     return Resource(
@@ -214,7 +214,23 @@ def storage_version(definition: Mapping[str, Any]) -> str:
     return str(next(v["name"] for v in definition["spec"]["versions"] if v.get("storage")))
 
 
-def _version(version: Mapping[str, Any]) -> CustomVersion:
+def _deprecation(name: str, spec: Mapping[str, Any]) -> str:
+    """The default warning: what to use instead, if a served version is newer."""
+    group, kind = spec["group"], spec["names"]["kind"]
+    better = [
+        v["name"]
+        for v in spec["versions"]
+        if v.get("served")
+        and not v.get("deprecated")
+        and version_rank(v["name"]) < version_rank(name)
+    ]
+    text = f"{group}/{name} {kind} is deprecated"
+    if better:
+        text += f"; use {group}/{min(better, key=version_rank)} {kind}"
+    return text
+
+
+def _version(version: Mapping[str, Any], spec: Mapping[str, Any]) -> CustomVersion:
     subresources = version.get("subresources") or {}
     scale = subresources.get("scale")
     columns = [
@@ -230,7 +246,7 @@ def _version(version: Mapping[str, Any]) -> CustomVersion:
     ]
     warning = ""
     if version.get("deprecated"):
-        warning = version.get("deprecationWarning") or f"version {version['name']} is deprecated"
+        warning = version.get("deprecationWarning") or _deprecation(version["name"], spec)
     return CustomVersion(
         version["name"],
         (version.get("schema") or {}).get("openAPIV3Schema") or {},

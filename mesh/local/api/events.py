@@ -25,7 +25,8 @@ def to_core(event: Object) -> Object:
 
 def from_core(event: Object) -> Object:
     """A core/v1 Event as events.k8s.io/v1 shows it."""
-    return {**_renamed(event, _BACK), "apiVersion": "events.k8s.io/v1"}
+    shown = {key: value for key, value in _renamed(event, _BACK).items() if value != ""}
+    return {**shown, "eventTime": event.get("eventTime"), "apiVersion": "events.k8s.io/v1"}
 
 
 def _renamed(event: Object, names: dict[str, str]) -> dict[str, Any]:

@@ -106,6 +106,9 @@ class Handlers:
     ) -> web.StreamResponse:
         """Answer a request that is allowed. Raises ApiError."""
         call = Call(request, row, target, user)
+        custom = row.custom_version(target.version)
+        if custom is not None and custom.warning:
+            call.warn(custom.warning)
         if target.subresource == "proxy":
             return await self._forwarder.forward(request, target)
         if target.subresource == "log":
@@ -456,8 +459,7 @@ def _set_namespace(obj: Object, namespace: str) -> None:
         raise status.bad_request("metadata is not an object")
     if namespace and meta.get("namespace") not in (None, "", namespace):
         raise status.bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the "
-            f"request ({meta['namespace']} and {namespace})"
+            "the namespace of the provided object does not match the namespace sent on the request"
         )
     if namespace:
         meta["namespace"] = namespace

@@ -28,8 +28,8 @@ def find(path: str, obj: Any) -> list[Any]:
 
 
 def text(values: list[Any]) -> str:
-    """Several values as one cell."""
-    return ",".join(v if isinstance(v, str) else _plain(v) for v in values)
+    """The first value, as a cell shows it."""
+    return values[0] if isinstance(values[0], str) else _plain(values[0])
 
 
 def _plain(value: Any) -> str:

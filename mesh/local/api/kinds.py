@@ -82,7 +82,7 @@ def check(resource: Resource, version: str, obj: Object, old: Object | None) -> 
             faults += validation.validate(resource, obj)
             if resource.key == definitions.KEY:
                 faults += definitions.validate(obj)
-        if old is not None and not faults:
+        if old is not None:
             faults += validation.validate_change(resource, obj, old)
     if faults:
         name = obj.get("metadata", {}).get("name", "")
@@ -129,8 +129,8 @@ def _check_type(resource: Resource, version: str, obj: Object) -> None:
     kind, found = obj.get("kind"), obj.get("apiVersion")
     if kind not in (None, "", resource.kind) or found not in (None, "", api_version):
         raise status.bad_request(
-            f"the API version and kind in the data ({found}, Kind={kind}) do not match the "
-            f"expected ones ({api_version}, Kind={resource.kind})"
+            f'{kind} in version "{found}" cannot be handled as a {resource.kind}: expected '
+            f"kind {resource.kind} in {api_version}"
         )
     obj["apiVersion"], obj["kind"] = api_version, resource.kind
     if obj.get("metadata") is None:

@@ -146,14 +146,29 @@ _SCALARS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+_SPECIAL: Final[Mapping[str, Mapping[str, Any]]] = {
+    "IntOrString": {
+        "type": "string",
+        "format": "int-or-string",
+        "description": (
+            "IntOrString is a type that can hold an int32 or a string.  When used in JSON or "
+            "YAML marshalling and unmarshalling, it produces or consumes the inner type.  This "
+            "allows you to have, for example, a JSON field that can accept a name or number."
+        ),
+    },
+    "Quantity": {"type": "string", "description": "Quantity is a number with a suffix: 500m, 2Gi."},
+}
+
+
 def _inner(schemas: Object, known: FieldType) -> Object:
     if known.shape is not None:
         return _reference(schemas, known.shape)
     match known.kind:
-        case "int-or-string":
-            return {"type": "string", "format": "int-or-string"}
-        case "quantity":
-            return {"type": "string"}
+        case "int-or-string" | "quantity":
+            short = "IntOrString" if known.kind == "int-or-string" else "Quantity"
+            name = f"io.k8s.apimachinery.pkg.{short}"
+            schemas[name] = _SPECIAL[short]
+            return {"$ref": _REF + name}
         case "any":
             return {"type": "object"}
     return dict(_SCALARS[known.scalar])

@@ -189,6 +189,8 @@ BUILTIN: Final[tuple[Resource, ...]] = (
         short_names=("pc",),
         generation=True,
     ),
+    Resource("", "v1", "resourcequotas", "ResourceQuota", short_names=("quota",)),
+    Resource("", "v1", "limitranges", "LimitRange", short_names=("limits",)),
     Resource(
         "networking.k8s.io",
         "v1",

@@ -56,7 +56,7 @@ class Reviews:
         except ApiError as error:
             cause = error.__cause__
             words = str(cause) if isinstance(cause, Exception) else "the token is no good"
-            return {"authenticated": False, "user": {}, "error": f"[invalid bearer token, {words}]"}
+            return {"user": {}, "error": f"[invalid bearer token, {words}]"}
         return {
             "authenticated": True,
             "user": user.info(),
@@ -98,7 +98,7 @@ class Reviews:
         if not isinstance(seconds, int) or not SHORTEST <= seconds <= LONGEST:
             words = "may not specify a duration less than 10 minutes"
             fault = status.bad("spec.expirationSeconds", seconds, words)
-            raise status.invalid("authentication.k8s.io", "TokenRequest", name, [fault])
+            raise status.invalid("authentication.k8s.io", "TokenRequest", "", [fault])
         audiences = list(spec.get("audiences") or []) or [ISSUER]
         binding = self._bind(namespace, account, spec.get("boundObjectRef") or {})
         token, ends = self._signer.issue(account, audiences, seconds, binding)

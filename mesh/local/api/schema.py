@@ -122,7 +122,7 @@ def _wrong_type(schema: Schema, value: Any) -> str:
     """The type that was expected, when the value has another; else empty."""
     if schema.get(_INT_OR_STRING):
         whole = isinstance(value, int) and not isinstance(value, bool)
-        return "" if whole or isinstance(value, str) else "integer or string"
+        return "" if whole or isinstance(value, str) else "integer,string"
     wanted = schema.get("type")
     if not wanted:
         return ""
@@ -172,15 +172,15 @@ def _number(schema: Schema, value: float, path: str) -> Iterator[Fault]:
 
 
 def _string(schema: Schema, value: str, path: str) -> Iterator[Fault]:
+    """The first fault of a string; Kubernetes tells no second one."""
     longest, shortest = schema.get("maxLength"), schema.get("minLength")
+    pattern, form = schema.get("pattern"), schema.get("format")
     if longest is not None and len(value) > longest:
         yield Fault(path, "Too long", f"may not be more than {longest} bytes")
-    if shortest is not None and len(value) < shortest:
+    elif shortest is not None and len(value) < shortest:
         yield bad(path, value, f"{path} in body should be at least {shortest} chars long")
-    pattern = schema.get("pattern")
-    if pattern and not _pattern(pattern).search(value):
+    elif pattern and not _pattern(pattern).search(value):
         yield bad(path, value, f"{path} in body should match '{pattern}'")
-    form = schema.get("format")
     if form and not formats.is_valid(form, value):
         yield bad(path, value, f'{path} in body must be of type {form}: "{value}"')
 

@@ -15,12 +15,9 @@ _KEY: Final = re.compile(
     r"(?:[a-z0-9A-Z.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 )
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
-_TERM: Final = re.compile(
-    r"\s*(?:(?P<absent>!)\s*(?P<akey>[^\s=!<>,()]+)"
-    r"|(?P<key>[^\s=!<>,()]+)\s*"
-    r"(?:(?P<op>==|=|!=|>|<)\s*(?P<value>[^\s=!<>,()]*)"
-    r"|(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)\s*(?:,|$)"
-)
+_TOKEN: Final = re.compile(r"\s*(?:(?P<op>==|!=|[=!<>(),])|(?P<word>[^\s=!<>(),]+)|$)")
+_OPERATORS: Final = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"}
+_SETS: Final = {"in": "In", "notin": "NotIn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +53,8 @@ def matches(selector: Iterable[Requirement], labels: Mapping[str, Any] | None) -
 
 
 def parse_labels(text: str) -> Selector:
-    """The requirements of a `labelSelector` query. Raises ValueError with the place."""
-    found: list[Requirement] = []
-    position = 0
-    while position < len(text):
-        term = _TERM.match(text, position)
-        if term is None or term.end() == position:
-            raise ValueError(f"unable to parse requirement: {text[position:].strip()!r}")
-        found.append(_requirement(term))
-        position = term.end()
-    return tuple(found)
+    """The requirements of a `labelSelector` query. Raises ValueError in the server's words."""
+    return _Parser(text).parse()
 
 
 def parse_selector(selector: Mapping[str, Any] | None) -> Selector:
@@ -210,22 +199,89 @@ def predicate(labels: Selector, fields: FieldSelector) -> Callable[[Mapping[str,
     return test
 
 
-def _requirement(term: re.Match[str]) -> Requirement:
-    if term["absent"]:
-        return Requirement(_key(term["akey"]), "DoesNotExist")
-    key = _key(term["key"])
-    if term["set"]:
-        values = frozenset(_value(value.strip()) for value in term["values"].split(","))
-        return Requirement(key, "In" if term["set"] == "in" else "NotIn", values)
-    match term["op"]:
-        case None:
+class _Parser:
+    """Reads `a=b,c in (d,e),!f` as k8s.io/apimachinery/pkg/labels does."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[tuple[str, bool]] = []  # text, and whether it is a word
+        position = 0
+        while position < len(text) and (match := _TOKEN.match(text, position)) is not None:
+            position = match.end()
+            if match["op"] or match["word"]:
+                self._tokens.append((match["op"] or match["word"], match["word"] is not None))
+        self._tokens.reverse()
+
+    def _peek(self) -> tuple[str, bool]:
+        return self._tokens[-1] if self._tokens else ("", False)
+
+    def _take(self) -> tuple[str, bool]:
+        return self._tokens.pop() if self._tokens else ("", False)
+
+    def parse(self) -> Selector:
+        found: list[Requirement] = []
+        while self._tokens:
+            text, is_word = self._peek()
+            if not is_word and text != "!":
+                raise ValueError(f"found '{text}', expected: !, identifier, or 'end of string'")
+            try:
+                found.append(self._requirement())
+            except ValueError as error:
+                raise ValueError(f"unable to parse requirement: {error}") from error
+            text, _ = self._take()
+            if text == ",":
+                following, is_word = self._peek()
+                if not is_word and following != "!":
+                    raise ValueError(f"found '{following}', expected: identifier after ','")
+            elif text:
+                raise ValueError(f"found '{text}', expected: ',' or 'end of string'")
+        return tuple(found)
+
+    def _requirement(self) -> Requirement:
+        text, is_word = self._take()
+        absent = text == "!"
+        if absent:
+            text, is_word = self._take()
+        if not is_word:
+            raise ValueError(f"found '{text}', expected: identifier")
+        key = _key(text)
+        if absent:
+            return Requirement(key, "DoesNotExist")
+        if self._peek()[0] in ("", ","):
             return Requirement(key, "Exists")
-        case "=" | "==":
-            return Requirement(key, "In", frozenset((_value(term["value"]),)))
-        case "!=":
-            return Requirement(key, "NotIn", frozenset((_value(term["value"]),)))
-        case op:
-            return Requirement(key, "Gt" if op == ">" else "Lt", frozenset((term["value"],)))
+        text, is_word = self._take()
+        if is_word and text in _SETS:
+            return Requirement(key, _SETS[text], self._values())
+        if text not in _OPERATORS:
+            raise ValueError(f"found '{text}', expected: in, notin, =, ==, !=, gt, lt")
+        return Requirement(key, _OPERATORS[text], frozenset((self._exact(),)))
+
+    def _exact(self) -> str:
+        if self._peek()[0] in ("", ","):
+            return ""
+        text, is_word = self._take()
+        if not is_word:
+            raise ValueError(f"found '{text}', expected: identifier")
+        return _value(text)
+
+    def _values(self) -> frozenset[str]:
+        text, _ = self._take()
+        if text != "(":
+            raise ValueError(f"found '{text}' expected: '('")
+        found: set[str] = set()
+        last = ","
+        while True:
+            text, is_word = self._take()
+            if is_word and last == ",":
+                found.add(_value(text))
+            elif text in (",", ")") and not is_word:
+                if last == ",":
+                    found.add("")
+                if text == ")":
+                    return frozenset(found)
+            else:
+                wanted = "',' or ')'" if last != "," else "',', ')' or identifier"
+                raise ValueError(f"found '{text}', expected: {wanted}")
+            last = text
 
 
 def _key(text: str) -> str:

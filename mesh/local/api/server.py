@@ -25,6 +25,7 @@ from mesh.local.api.webhooks import Caller, Request, Webhooks
 
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 _PATCH_TRIES: Final = 5
+_NOT_ENFORCED: Final = ("networkpolicies.networking.k8s.io", "resourcequotas", "limitranges")
 _PROTECTED: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
@@ -391,6 +392,9 @@ class Api:
                 obj["status"] = {"phase": "Active"}
             case "deployments.apps":
                 obj["status"] = {}
+            case "poddisruptionbudgets.policy":
+                names = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
+                obj["status"] = dict.fromkeys(names, 0)
             case "replicasets.apps":
                 obj["status"] = {"replicas": 0}
             case _:
@@ -431,30 +435,34 @@ class Api:
         """Nobody hands out rights that they do not have. Raises ApiError 403."""
         if MASTERS in user.groups or row.group != rbac.GROUP:
             return
-        namespace = obj["metadata"].get("namespace", "")
+        meta = obj["metadata"]
+        namespace = meta.get("namespace", "")
         rules = obj.get("rules") or []
+        free = rbac.Action("escalate", row.group, row.plural, "", namespace, meta["name"])
         if "roleRef" in obj:
             reference = obj["roleRef"]
             key = rbac.ROLES if reference["kind"] == "Role" else rbac.CLUSTER_ROLES
             scope = namespace if reference["kind"] == "Role" else None
             rules = (self.store.find(key, scope, reference["name"]) or {}).get("rules") or []
+            plural = key.partition(".")[0]
+            free = rbac.Action("bind", row.group, plural, "", namespace, reference["name"])
+        if rbac.decide(self.store, user, free).allowed:
+            return
         have = [rule for rule, _ in rbac.granted(self.store, user, namespace)]
         missing = rbac.covers(have, rules)
         if missing:
+            groups = " ".join(f'"{group}"' for group in user.groups)
             words = (
-                f'user "{user.name}" (groups={list(user.groups)}) is attempting to grant RBAC '
+                f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC '
                 f"permissions not currently held:\n" + "\n".join(missing)
             )
             raise status.forbidden(row, obj["metadata"].get("name", ""), words)
 
     def _warn_about(self, row: Resource, version: str, obj: Object, options: Options) -> None:
-        custom = row.custom_version(version)
-        if custom is not None and custom.warning:
-            options.warn(custom.warning)
         if row.key == definitions.KEY and definitions.has_rules(obj.get("spec")):
             options.warn("mesh local does not evaluate x-kubernetes-validations")
-        if row.key == "networkpolicies.networking.k8s.io":
-            options.warn("mesh local stores network policies and does not enforce them")
+        if row.key in _NOT_ENFORCED:
+            options.warn(f"mesh local stores {row.plural} and does not enforce them")
 
     def _update_request(
         self,
@@ -498,11 +506,7 @@ def apply_patch(row: Resource, old: Object, change: Any, how: str) -> Object:
             case _:
                 raise status.bad_request("the patch is not an object")
     except ValueError as error:
-        raise status.StatusError(
-            422,
-            "Invalid",
-            f"the server rejected our request due to an error in our request: {error}",
-        ) from error
+        raise status.rejected() from error
     if not isinstance(fresh, dict):
         raise status.bad_request("the patched object is not an object")
     return fresh

@@ -143,6 +143,13 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def rejected() -> StatusError:
+    """A patch that cannot be carried out; the real server says no more than this."""
+    return StatusError(
+        422, "Invalid", "the server rejected our request due to an error in our request"
+    )
+
+
 def forbidden(resource: Resource | str, name: str, why: str) -> StatusError:
     plural, group = _names(resource)
     full = f"{plural}.{group}" if group else plural

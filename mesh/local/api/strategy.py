@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Set
 from typing import Any, Final
 
@@ -35,7 +36,8 @@ def check_base64(obj: Object, field: str) -> str:
         try:
             base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
-            return "illegal base64 data at input byte 0"
+            good = re.match(r"[A-Za-z0-9+/]*", value)
+            return f"illegal base64 data at input byte {good.end() if good else 0}"
     return ""
 
 

@@ -412,7 +412,9 @@ def _webhook_configuration(obj: Object) -> Iterator[Fault]:
         if bool(client.get("url")) == bool(client.get("service")):
             yield required(f"{place}.clientConfig", "exactly one of url or service is required")
         elif client.get("url") and not client["url"].startswith("https://"):
-            yield bad(f"{place}.clientConfig.url", client["url"], "must be an https URL")
+            words = "'https' is the only allowed URL scheme; desired format: https://host[/path]"
+            scheme = client["url"].partition("://")[0]
+            yield bad(f"{place}.clientConfig.url", scheme, words)
         if webhook.get("matchConditions"):
             words = "mesh local has no matchConditions"
             yield forbidden_field(f"{place}.matchConditions", words)
@@ -476,7 +478,11 @@ def _selector_change(obj: Object, old: Object) -> Iterator[Fault]:
 
 def _role_change(obj: Object, old: Object) -> Iterator[Fault]:
     if obj.get("roleRef") != old.get("roleRef"):
-        yield bad("roleRef", obj.get("roleRef"), "cannot change roleRef")
+        role = obj.get("roleRef") or {}
+        shown = {name: role.get(name[0].lower() + name[1:], "") for name in ("Kind", "Name")}
+        yield bad(
+            "roleRef", {"APIGroup": role.get("apiGroup", ""), **shown}, "cannot change roleRef"
+        )
 
 
 def _data_change(obj: Object, old: Object) -> Iterator[Fault]:

@@ -63,6 +63,9 @@ H_REQUEST_ID: Final = b"x-request-id"
 CLIENT_STRIPPED_PREFIXES: Final = (b"mesh-", b"l5d-")
 H_VIEWER_TOKEN: Final = "x-mesh-token"  # the API server's proxy strips Authorization
 
+# -- routes of inbound series that stand for no route of a user ------------------------------------
+PROBE_ROUTE: Final = "[probe]"  # requests of the kubelet's probes: figures leave them out
+
 # -- labels that the injector writes on pods ---------------------------------------------------
 L_COMPONENT: Final = "mesh/component"  # identity, destination, inject on our own pods
 L_PART_OF: Final = "app.kubernetes.io/part-of"  # "lightmesh" on all our objects

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mesh.core import labels
 from mesh.core.names import split_authority
 from mesh.core.report import Series, SeriesKey, WindowReport
 from mesh.inject.workload import controller_of, find_workload
@@ -123,10 +124,15 @@ def _workload_row(
         kind=kind,
         namespace=namespace,
         name=name,
-        figures=_figures(reports.get(group, ()), lambda key: key.direction == "inbound"),
+        figures=_figures(reports.get(group, ()), _is_inbound),
         meshed=(sum(is_meshed(pod) for pod in members), len(members)),
         status=phase_of(obj) if kind == "pod" else "",
     )
+
+
+def _is_inbound(key: SeriesKey) -> bool:
+    """What came into a pod, without what the kubelet asked: nobody would find it in his load."""
+    return key.direction == "inbound" and key.route != labels.PROBE_ROUTE
 
 
 def _by_workload(kind: str) -> Callable[[Object], tuple[str, str] | None]:

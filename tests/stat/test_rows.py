@@ -7,11 +7,12 @@ from typing import Any
 import click
 import pytest
 
+from mesh.core import labels
 from mesh.core.report import SeriesKey, WindowReport
 from mesh.stat.rows import Cluster, Row, newest_reports, rows_of
 from mesh.stat.selection import KINDS, Selection, parse_resources
 from mesh.stat.table import render_json, render_table
-from tests.stat.traffic import ProxySim
+from tests.stat.traffic import INBOUND, ProxySim
 from tests.support.golden import check_golden
 
 Object = dict[str, Any]
@@ -94,6 +95,19 @@ def test_a_deployment_sums_what_came_into_its_pods() -> None:
     assert web.figures.requests == pytest.approx(1200, abs=2)
     assert web.figures.rps == pytest.approx(20, rel=0.02)
     assert web.figures.p99 == pytest.approx(0.5, rel=0.05)
+
+
+def test_what_the_kubelet_asks_is_not_in_the_figures() -> None:
+    cluster = shop()
+    probes = replace(INBOUND, route=labels.PROBE_ROUTE, apex="")
+    probed = ProxySim("web-1", rate=1, begin=0, end=1000, key=probes).window(NOW)
+    assert probed is not None
+    first, *others = cluster.reports
+    both = replace(first, series=first.series + probed.series)
+
+    (web,) = rows_of(select("deploy"), replace(cluster, reports=[both, *others]))
+
+    assert web.figures == rows("deploy")[0].figures
 
 
 def test_workloads_without_a_proxy_show_only_when_asked_for() -> None:

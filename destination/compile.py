@@ -54,13 +54,14 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
     for ref, outcome in verdicts.items():
         if _put(outcomes, ref, outcome):
             objects.add(ref)
+    arrived = {ref for ref in touched.objects if ref in outcomes}
     pods, members, changed_pods = _next_pods(old, store, touched.pods)
     cluster_ips, pod_ips, addresses = _next_addresses(old, store, touched.addresses)
     reach = Reach(
         frozenset(services),
         frozenset(changed_pods),
         frozenset(addresses),
-        frozenset(objects),
+        frozenset(objects | arrived),
         touched.bundle,
     )
     snapshot = Snapshot(

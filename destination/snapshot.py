@@ -69,7 +69,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a recompilation really changed; who depends on none of it need not look."""
+    """What a recompilation really changed; who depends on none of it need not look.
+
+    `objects` holds besides those whose outcome changed the ones that arrived anew, since their
+    status may have been overwritten or be about an older generation.
+    """
 
     services: frozenset[Key] = frozenset()
     pods: frozenset[Key] = frozenset()

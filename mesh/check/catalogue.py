@@ -11,12 +11,13 @@ from mesh.check.foreign import OTHERS
 from mesh.check.installed import CONTROL_PLANE, EXISTENCE
 from mesh.check.model import Category
 from mesh.check.packages import COMMAND
+from mesh.check.routing import ROUTING
 from mesh.check.trust import TRUST
 from mesh.check.webhook import WEBHOOK
 
 
 class Mode(StrEnum):
-    """Before an installation, the control plane, or the control plane and all proxies."""
+    """Before an installation, the control plane, or all proxies and objects too."""
 
     PRE = "pre"
     DEFAULT = "default"
@@ -28,4 +29,4 @@ def categories_of(mode: Mode) -> tuple[Category, ...]:
     if mode is Mode.PRE:
         return (COMMAND, API, VERSION, BEFORE, OTHERS, CLOCKS)
     control = (COMMAND, API, VERSION, EXISTENCE, CONTROL_PLANE, TRUST, WEBHOOK, OTHERS, CLOCKS)
-    return (*control, DATA_PLANE) if mode is Mode.PROXY else control
+    return (*control, DATA_PLANE, ROUTING) if mode is Mode.PROXY else control

@@ -31,6 +31,7 @@ from mesh.kube.clock import measure_skew
 from mesh.kube.config import find_access
 from mesh.kube.pods import is_leaving, is_ready, labels_of
 from mesh.kube.resources import Object
+from mesh.kube.served import ROUTING, list_served
 from mesh.kube.viewer import ask_destination
 
 T = TypeVar("T")
@@ -133,7 +134,7 @@ class _Gathering:
             self._issuer,
         ]
         if mode is Mode.PROXY:
-            jobs.append(self._list("pods", "pods", self._request.namespace))
+            jobs += [self._list("pods", "pods", self._request.namespace), self._routing]
         return jobs
 
     def _list(self, name: str, resource: str, namespace: str | None = None) -> Job:
@@ -148,6 +149,10 @@ class _Gathering:
             self._values[name] = await read(lambda: self._client.get(resource, obj, where))
 
         return job
+
+    async def _routing(self) -> None:
+        where = self._request.namespace
+        self._values["routing"] = await read(lambda: list_served(self._client, ROUTING, where))
 
     async def _issuer(self) -> None:
         """Only the certificate is kept: the key is nobody's business here."""

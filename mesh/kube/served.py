@@ -10,7 +10,7 @@ from mesh.kube.resources import Object, Resource, find_resource
 
 SPLITS: Final = (
     find_resource("trafficsplits.split.smi-spec.io"),
-    Resource("linkerd.io", "v1alpha2", "linkerdtrafficsplits", "TrafficSplit"),
+    find_resource("linkerdtrafficsplits.linkerd.io"),
 )
 ROUTING: Final = (find_resource("serviceprofiles.linkerd.io"), *SPLITS)
 

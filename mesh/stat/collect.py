@@ -11,15 +11,12 @@ import msgspec
 from mesh.core.errors import ApiError, MeshError
 from mesh.core.report import ReportsAnswer, WindowReport
 from mesh.kube.client import KubeClient
-from mesh.kube.resources import Object, Resource, find_resource
+from mesh.kube.resources import Object
+from mesh.kube.served import SPLITS, list_served
 from mesh.kube.viewer import Answer, ask_destination
 from mesh.stat.rows import Cluster, newest_reports
 from mesh.stat.selection import Kind, Selection
 
-_SPLITS = (
-    find_resource("trafficsplits.split.smi-spec.io"),
-    Resource("linkerd.io", "v1alpha2", "linkerdtrafficsplits", "TrafficSplit"),
-)
 _decoder = msgspec.json.Decoder(ReportsAnswer)
 
 
@@ -61,7 +58,7 @@ async def collect(
                 client,
                 mesh_namespace,
                 "/v1/reports",
-                query={"window": f"{scope.window:g}"},
+                query=_query(selections, scope),
                 port_forward=port_forward,
             )
         )
@@ -83,6 +80,21 @@ async def collect(
     return Cluster(objects, pods, reports), warnings
 
 
+def _query(selections: Sequence[Selection], scope: Scope) -> dict[str, str]:
+    """What came into pods of one namespace is told by their own proxies; the rest by all."""
+    query = {"window": f"{scope.window:g}"}
+    if scope.namespace and not _asks_all(selections):
+        query["namespace"] = scope.namespace
+    return query
+
+
+def _asks_all(selections: Sequence[Selection]) -> bool:
+    return any(
+        not selection.kind.namespaced or selection.kind.name in ("service", "trafficsplit")
+        for selection in selections
+    )
+
+
 def _pod_namespace(selections: Sequence[Selection], scope: Scope) -> str | None:
     whole = any(not selection.kind.namespaced for selection in selections)
     return None if whole else scope.namespace
@@ -92,12 +104,7 @@ async def _list_kind(client: KubeClient, kind: Kind, scope: Scope) -> list[Objec
     namespace = scope.namespace if kind.namespaced else None
     if kind.name != "trafficsplit":
         return await client.list(kind.resource, namespace, label_selector=scope.label_selector)
-    found: list[Object] = []
-    for resource in _SPLITS:
-        served = await client.discover(resource)
-        if served is not None:
-            found += await client.list(served, namespace, label_selector=scope.label_selector)
-    return found
+    return await list_served(client, SPLITS, namespace, label_selector=scope.label_selector)
 
 
 def _reports_of(

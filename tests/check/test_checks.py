@@ -24,6 +24,7 @@ from tests.check.world import (
     healthy,
     issuer_secret,
     meta,
+    split,
     status,
     unread,
     webhook,
@@ -373,6 +374,20 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         "deployment shop/web: mesh/opaque-ports is written as a label",
         "metadata.annotations",
     ),
+    (
+        "a split that has no effect",
+        changed("routing", lambda found: [split("Rejected", "spec.matches: not supported")]),
+        Verdict.WARNING,
+        "TrafficSplit shop/canary: Rejected: spec.matches: not supported",
+        "kubectl -n shop describe trafficsplit canary",
+    ),
+    (
+        "a split that nobody judged",
+        changed("routing", lambda _: [split("", "", creationTimestamp="2027-01-15T07:59:00Z")]),
+        Verdict.WARNING,
+        "TrafficSplit shop/canary: has no verdict",
+        "logs deploy/mesh-destination",
+    ),
 ]
 
 
@@ -450,7 +465,7 @@ def test_a_read_that_is_forbidden_is_a_warning_and_names_what_was_refused() -> N
 
 @pytest.mark.parametrize("junk", [{}, {"metadata": None, "spec": None, "status": None}])
 @pytest.mark.parametrize(
-    "name", ["pods", "namespaces", "mesh_pods", "crds", "mutating", "node_leases"]
+    "name", ["pods", "namespaces", "mesh_pods", "crds", "mutating", "node_leases", "routing"]
 )
 def test_odd_objects_never_break_a_check(name: str, junk: Object) -> None:
     def add(found: list[Object]) -> None:

@@ -90,6 +90,13 @@ def webhook(name: str, hook: str, *, bundle: str = CHAIN.bundle) -> Object:
     return {**meta(name), "webhooks": [{"name": hook, "clientConfig": client}]}
 
 
+def split(verdict: str, message: str, **more: Any) -> Object:
+    """TrafficSplit shop/canary as destination judged it; no verdict: not judged."""
+    state = {"type": "Effective", "reason": verdict, "message": message}
+    judged = {"status": {"conditions": [state], "verdict": verdict}} if verdict else {}
+    return {"kind": "TrafficSplit", **meta("canary", "shop", **more), **judged}
+
+
 def status(pod: str, **more: Any) -> ProxyStatus:
     good = ProxyStatus(
         "shop",
@@ -136,6 +143,7 @@ def healthy() -> Facts:
         dry_run=Read({"metadata": {"namespace": "default"}, "spec": {"containers": containers}}),
         proxies=Read(ProxiesAnswer(hash_bundle(CHAIN.bundle), (status("web-1"), status("web-2")))),
         pods=Read([app_pod("web-1"), app_pod("web-2")]),
+        routing=Read([split("Effective", "acts on Service shop/web")]),
     )
 
 

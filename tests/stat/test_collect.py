@@ -62,7 +62,7 @@ def test_a_deployment_is_shown_and_the_window_and_token_are_sent(tmp_path: Path)
     assert (row["name"], row["meshed"]) == ("web", "1/1")
     assert row["rps"] == pytest.approx(10, rel=0.02)
     (asked,) = [r for r in api.requests if "/proxy/" in r[1]]
-    assert asked[1].endswith("/proxy/v1/reports?window=30")
+    assert asked[1].endswith("/proxy/v1/reports?window=30&namespace=shop")
     assert asked[2][labels.H_VIEWER_TOKEN] == "viewer"
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 from destination.admit import Refused, check_certificate
 from destination.facts import Key
@@ -181,8 +181,8 @@ class Session(asyncio.Protocol):
     # -- asyncio.Protocol -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's, so this is a cast, not a test.
+        self._transport = cast(asyncio.Transport, transport)
         self._hub.connected(self)
         self.opened = self._heard = self._loop.time()
         peer = transport.get_extra_info("ssl_object")

@@ -14,6 +14,7 @@ from typing import Any, Final
 from mesh.core.quantity import has_port, parse_ports
 
 PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
+_PATH: Final = "/probe/tcp/"  # on the proxy's admin port
 Probe = dict[str, Any]
 
 
@@ -40,9 +41,15 @@ def rewrite_probes(
             )
         elif not has_port(skipped, port):
             kept = {key: value for key, value in probe.items() if key != "tcpSocket"}
-            get = {"path": f"/probe/tcp/{port}", "port": admin_port, "scheme": "HTTP"}
+            get = {"path": f"{_PATH}{port}", "port": admin_port, "scheme": "HTTP"}
             changed[name] = {"httpGet": get, **kept}
     return changed, warnings
+
+
+def is_rewritten(probe: Any) -> bool:
+    """Whether a probe is one that we made of a tcpSocket."""
+    get = probe.get("httpGet") if isinstance(probe, Mapping) else None
+    return isinstance(get, Mapping) and str(get.get("path")).startswith(_PATH)
 
 
 def resolve_port(container: Mapping[str, Any], port: Any) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mesh.core import labels
 from mesh.inject.jsonpatch import Op, PatchBuilder, Path
 from mesh.inject.patch import is_meshed, read_originals
+from mesh.inject.probes import is_rewritten
 from mesh.inject.sidecar import VOLUMES
 from mesh.inject.switch import decide
 
@@ -55,12 +56,12 @@ def _restore_probes(patch: PatchBuilder) -> None:
     for kind in ("initContainers", "containers"):
         for index, container in enumerate(_map(patch.document, "spec").get(kind) or []):
             for name, probe in originals.get(str(container.get("name")), {}).items():
-                if name in container:
+                if is_rewritten(container.get(name)):
                     patch.replace(("spec", kind, index, name), probe)
 
 
 def _remove_named(patch: PatchBuilder, kind: str, names: tuple[str, ...]) -> None:
-    items = _map(patch.document, "spec").get(kind) or []
+    items = list(_map(patch.document, "spec").get(kind) or [])
     for index in reversed(range(len(items))):
         if items[index].get("name") in names:
             patch.remove(("spec", kind, index))

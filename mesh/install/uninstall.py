@@ -46,8 +46,9 @@ class MeshedPodsError(MeshError):
     def __init__(self, pods: list[str]) -> None:
         shown = "".join(f"\n  {name}" for name in pods[:20])
         more = f"\n  and {len(pods) - 20} more" if len(pods) > 20 else ""
+        count = "a pod still has" if len(pods) == 1 else f"{len(pods)} pods still have"
         super().__init__(
-            f"{len(pods)} pods still have a proxy of this mesh:{shown}{more}\n"
+            f"{count} a proxy of this mesh:{shown}{more}\n"
             "switch injection off and restart them, or uninstall with --force"
         )
 

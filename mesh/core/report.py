@@ -52,7 +52,7 @@ class SeriesKey:
     """
 
     direction: str  # inbound | outbound
-    kind: str  # http | tcp | probe (of the kubelet: no part of the figures)
+    kind: str  # http | tcp
     apex: str = ""
     leaf: str = ""
     port: int = 0  # inbound: the port of this pod

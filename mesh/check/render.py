@@ -17,6 +17,7 @@ from mesh.check.model import Fault, Result, Verdict, is_success
 
 _INDENT = " " * 4
 _SHOWN = 10  # faults of one check in the table; JSON has all
+_REMEDIES = 3  # after the third, the pattern is clear
 _MARKS = {Verdict.SUCCESS: "√", Verdict.WARNING: "‼", Verdict.ERROR: "×"}  # noqa: RUF001
 _ASCII = {Verdict.SUCCESS: "ok", Verdict.WARNING: "!!", Verdict.ERROR: "x"}
 _COLOURS = {Verdict.SUCCESS: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "red"}
@@ -70,7 +71,7 @@ class TableDisplay:
             self._line(_INDENT + str(fault))
         if len(result.faults) > _SHOWN:
             self._line(f"{_INDENT}and {len(result.faults) - _SHOWN} more; -o json lists all")
-        for remedy in _remedies(result.faults[:_SHOWN]):
+        for remedy in _remedies(result.faults)[:_REMEDIES]:
             self._line(f"{_INDENT}-> {remedy}")
 
     def finish(self, results: Sequence[Result]) -> None:

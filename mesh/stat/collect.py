@@ -101,10 +101,16 @@ def _pod_namespace(selections: Sequence[Selection], scope: Scope) -> str | None:
 
 
 async def _list_kind(client: KubeClient, kind: Kind, scope: Scope) -> list[Object]:
+    """The objects of one kind; none where the cluster does not know it."""
     namespace = scope.namespace if kind.namespaced else None
-    if kind.name != "trafficsplit":
+    if kind.name == "trafficsplit":
+        return await list_served(client, SPLITS, namespace, label_selector=scope.label_selector)
+    try:
         return await client.list(kind.resource, namespace, label_selector=scope.label_selector)
-    return await list_served(client, SPLITS, namespace, label_selector=scope.label_selector)
+    except ApiError as error:
+        if error.code == 404:
+            return []
+        raise
 
 
 def _reports_of(

@@ -7,7 +7,7 @@ clients sent to them, so their latency includes the network and both proxies.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh.core import labels
@@ -18,6 +18,7 @@ from mesh.kube.pods import (
     Object,
     is_finished,
     is_meshed,
+    labels_of,
     name_of,
     namespace_of,
     phase_of,
@@ -77,7 +78,7 @@ def rows_of(selection: Selection, cluster: Cluster, *, unmeshed: bool = False) -
     ]
     kind = selection.kind.name
     if kind == "service":
-        rows = _service_rows(objects, cluster.reports)
+        rows = _service_rows(objects, cluster)
     elif kind == "trafficsplit":
         rows = _split_rows(objects, cluster.reports)
     else:
@@ -164,13 +165,35 @@ def _gone(kind: str, report: WindowReport) -> tuple[str, str] | None:
     return (report.namespace, name) if owner == kind and name else None
 
 
-def _service_rows(services: Sequence[Object], reports: Sequence[WindowReport]) -> list[Row]:
+def _service_rows(services: Sequence[Object], cluster: Cluster) -> list[Row]:
+    """Requests by the name that clients used; connections by the pods that the Service selects,
+    since a connection of a proxy's pool serves whatever leads to its pod."""
     wanted = {(namespace_of(service), name_of(service)) for service in services}
-    found = _outbound_by(reports, lambda key: _service_of(key.apex), wanted)
-    return [
-        Row("service", namespace, name, _figures_of_series(found.get((namespace, name), {})))
-        for namespace, name in wanted
-    ]
+    requests = _outbound_by(cluster.reports, lambda key: _service_of(key.apex), wanted)
+    by_pod = _outbound_by(cluster.reports, _peer_of_connection, None)
+    rows = []
+    for service in services:
+        found = dict(requests.get((namespace_of(service), name_of(service)), {}))
+        for pod in _selected(service, cluster.pods):
+            for index, (report, series) in by_pod.get(pod, {}).items():
+                _, known = found.get(index, (report, []))
+                found[index] = report, known + series
+        figures = _figures_of_series(found)
+        rows.append(Row("service", namespace_of(service), name_of(service), figures))
+    return rows
+
+
+def _peer_of_connection(key: SeriesKey) -> tuple[str, str] | None:
+    return (key.peer_namespace, key.peer_pod) if key.kind == "tcp" and key.peer_pod else None
+
+
+def _selected(service: Object, pods: Sequence[Object]) -> Iterator[tuple[str, str]]:
+    selector = (service.get("spec") or {}).get("selector") or {}
+    for pod in pods:
+        if not selector or namespace_of(pod) != namespace_of(service):
+            continue
+        if all(labels_of(pod).get(key) == value for key, value in selector.items()):
+            yield namespace_of(pod), name_of(pod)
 
 
 def _split_rows(splits: Sequence[Object], reports: Sequence[WindowReport]) -> list[Row]:

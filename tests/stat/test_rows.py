@@ -8,7 +8,7 @@ import click
 import pytest
 
 from mesh.core import labels
-from mesh.core.report import SeriesKey, WindowReport
+from mesh.core.report import Counts, Series, SeriesKey, WindowReport
 from mesh.stat.rows import Cluster, Row, newest_reports, rows_of
 from mesh.stat.selection import KINDS, Selection, parse_resources
 from mesh.stat.table import render_json, render_table
@@ -28,13 +28,15 @@ def named(name: str, namespace: str = "shop", **spec: Any) -> Object:
     return {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
-def pod(name: str, owner: str, *, meshed: bool = True, phase: str = "Running") -> Object:
+def pod(
+    name: str, owner: str, *, meshed: bool = True, phase: str = "Running", **tags: str
+) -> Object:
     containers = [{"name": "app"}, *([{"name": "mesh-proxy"}] if meshed else [])]
     return {
         "metadata": {
             "name": name,
             "namespace": "shop",
-            "labels": {"pod-template-hash": "6f"},
+            "labels": {"pod-template-hash": "6f", **tags},
             "ownerReferences": [{"kind": "ReplicaSet", "name": f"{owner}-6f", "controller": True}],
         },
         "spec": {"containers": containers},
@@ -133,6 +135,25 @@ def test_a_service_counts_what_meshed_clients_sent_to_it() -> None:
 
     assert by_name["catalogue"].rps == pytest.approx(10, rel=0.02)
     assert by_name["other"].rps is None
+
+
+def test_a_service_counts_connections_to_the_pods_that_it_selects() -> None:
+    """The pool's connection carries no service's name, and its bytes may serve several."""
+    key = SeriesKey("outbound", "tcp", peer_namespace="shop", peer_pod="web-1")
+    counts = Counts(opened=3, open=2, read_bytes=600)
+    report = WindowReport(
+        "shop", "client", 0.0, 60.0, 1.0, True, (Series(key, counts),), incarnation="a"
+    )
+    cluster = Cluster(
+        {"service": [named("web", selector={"run": "web"}), named("bare")]},
+        [pod("web-1", "web", run="web"), pod("web-2", "web")],
+        [report],
+    )
+
+    bare, web = rows_of(select("svc"), cluster)
+
+    assert (web.figures.connections, web.figures.read_rate) == (2, 10.0)
+    assert bare.figures.connections is None
 
 
 def test_a_finished_pod_has_no_row() -> None:

@@ -15,6 +15,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -27,7 +29,7 @@ from typing import Any
 import mesh
 from mesh.core.errors import ConfigError, MeshError
 from mesh.local.node import ranges as ranges_
-from mesh.local.node.ranges import Ranges
+from mesh.local.node.ranges import API_PORT, Ranges
 
 _STARTED_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 15.0
@@ -49,7 +51,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """Where the API server listens."""
-        return f"https://{self.ranges.node}:6443"
+        return f"https://{self.ranges.node}:{API_PORT}"
 
     def __str__(self) -> str:
         return (
@@ -161,7 +163,7 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
     _make_folder(folder)
     with _lock(folder) as lock:
         if lock is None:
-            return _join(folder)
+            return _join(folder, options)
         _clean(folder)
         _wait_for_link(folder)
         for attempt in range(_TRIES):
@@ -190,20 +192,34 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _join(folder: Path) -> Cluster:
-    """Another `up` runs or ran: wait for it to be ready."""
+def _join(folder: Path, options: Options | None) -> Cluster:
+    """Another `up` runs or ran: wait for it to be ready, or start what has just ended."""
     deadline = time.monotonic() + _STARTED_WITHIN
     while time.monotonic() < deadline:
         found = status(folder)
-        if found is not None:
+        if found is not None and _answers(found):
             return found
         if not _held(folder):
-            raise MeshError(f"{folder}: the cluster that was starting has failed: try again")
+            return up(folder, options)
         time.sleep(0.05)
     raise MeshError(
         f"{folder}: is held by a process that does not answer: "
         f"mesh local down --state {folder}, then try again"
     )
+
+
+def _answers(found: Cluster) -> bool:
+    """Whether the API server proves to be this cluster's; one that is being killed does not."""
+    try:
+        context = ssl.create_default_context(cafile=str(found.state / "certificates" / "ca.crt"))
+        where = (found.ranges.node, API_PORT)
+        with (
+            socket.create_connection(where, timeout=1.0) as plain,
+            context.wrap_socket(plain, server_hostname=found.ranges.node),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def _clean(folder: Path) -> None:
@@ -320,12 +336,20 @@ def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster |
                     raise MeshError(f"mesh local up: {fields['error']}")
         raise MeshError(f"mesh local up: the daemon died at its start: {_last_words(folder)}")
     except BaseException:
-        if pid and _started_at(pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _end(pid)
         raise
     finally:
         starter.wait()
+
+
+def _end(pid: int) -> None:
+    """Kill PID 1 of a node that did not come up, and wait until all of it is gone."""
+    started = _started_at(pid) if pid else ""
+    deadline = time.monotonic() + _STOPPED_WITHIN
+    while started and _started_at(pid) == started and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def _spawn_starter(

@@ -35,12 +35,11 @@ from mesh.local.node.context import NODE_NAME, Node
 from mesh.local.node.dns import NameServer
 from mesh.local.node.events import Recorder
 from mesh.local.node.kubelet import Kubelet, node_labels
-from mesh.local.node.ranges import Addresses, Ranges
+from mesh.local.node.ranges import API_PORT, Addresses, Ranges
 from mesh.local.node.services import Proxy
 from mesh.local.node.spawn import Spawner
 
 Object = dict[str, Any]
-API_PORT = 6443
 FIRST_POD = 257  # the pod range begins with the node's and the machine's own addresses
 
 log = logging.getLogger("mesh.local")

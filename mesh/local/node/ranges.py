@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mesh.core.errors import ConfigError
 
+API_PORT = 6443  # where the API server listens on the node's addresses
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 

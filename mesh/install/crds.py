@@ -77,7 +77,7 @@ _VERDICT: Final = {
     "name": "Verdict",
     "type": "string",
     "description": "Whether the object takes effect, and if not, why.",
-    "jsonPath": '.status.conditions[?(@.type=="Effective")].reason',
+    "jsonPath": ".status.verdict",
 }
 _AGE: Final = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 
@@ -222,11 +222,19 @@ def _status() -> Schema:
             "observedGeneration": {"type": "integer", "format": "int64"},
         }
     )
+    problem = _object({"path": _TEXT, "reason": _TEXT, "message": _TEXT})
     return {
         "type": "object",
         "description": "What the mesh made of this object.",
         "x-kubernetes-preserve-unknown-fields": True,
-        "properties": {"conditions": _array(condition)},
+        "properties": {
+            "verdict": {
+                **_TEXT,
+                "description": "Effective, Partial, Rejected, or Shadowed by another object.",
+            },
+            "conditions": _array(condition),
+            "problems": _array(problem),
+        },
     }
 
 

@@ -12,9 +12,10 @@ from mesh import __version__
 from mesh.core import labels
 from mesh.inject.config import KEY, InjectConfig, dump_config
 from mesh.inject.yamltext import dump_document, dump_documents
-from mesh.install import crds, rbac, workloads
+from mesh.install import crds, network, rbac
 from mesh.install.values import Proxy, Values, changed_values
 from mesh.install.webhooks import webhook_configurations
+from mesh.install.workloads import deployments
 
 Manifest = dict[str, Any]
 VALUES_KEY = "values.yaml"  # in ConfigMap mesh-config
@@ -30,10 +31,10 @@ def render(values: Values, *, brought: Manifest | None = None) -> list[Manifest]
         *rbac.roles(values.namespace),
         _config_map(values),
         *([brought] if brought else []),
-        *workloads.services(values),
-        *workloads.deployments(values),
-        *workloads.disruption_budgets(values),
-        *workloads.network_policies(values),
+        *network.services(values),
+        *deployments(values),
+        *network.disruption_budgets(values),
+        *network.network_policies(values),
         *webhook_configurations(values),
     ]
     return [_labelled(manifest) for manifest in found]

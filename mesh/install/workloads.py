@@ -1,28 +1,27 @@
-"""The three Deployments of the control plane and their Services.
+"""The Deployments of the control plane.
 
 The pods run unprivileged with a read-only root and carry no sidecar: they speak mesh TLS
-themselves. The same container commands run in `mesh local`.
+themselves. A part gets exactly the variables that its settings read, and the volumes that go
+with them. The same container commands run in `mesh local`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mesh.core import labels
 from mesh.inject.environ import KEY_FOLDER, STATE_FOLDER, TOKEN_FOLDER
 from mesh.inject.sidecar import unprivileged
+from mesh.install.parts import PARTS, Part
 from mesh.install.values import Role, Values
+from mesh.runtime.settings import describe
 
 Manifest = dict[str, Any]
 EnvVar = dict[str, Any]
 
 _TOKEN_SECONDS: Final = 3600
-_KEYS: Final = "keys"
-_STATE: Final = "state"
-_TOKEN: Final = "token"
-_ISSUER: Final = "issuer"
 _ISSUER_FOLDER: Final = "/var/run/mesh/issuer"
-
 _DOWNWARD: Final = {
     "MESH_POD_NAME": "metadata.name",
     "MESH_POD_NAMESPACE": "metadata.namespace",
@@ -33,244 +32,133 @@ _DOWNWARD: Final = {
 }
 
 
-def services(values: Values) -> list[Manifest]:
-    """Headless for identity and destination (proxies pick a pod); a ClusterIP for the webhook,
-    which the API server calls."""
-    admin = ("admin", labels.CONTROL_ADMIN_PORT, labels.CONTROL_ADMIN_PORT)
-    identity = ("https", labels.IDENTITY_PORT, labels.IDENTITY_PORT)
-    destination = ("stream", labels.DESTINATION_PORT, labels.DESTINATION_PORT)
-    webhook = ("https", 443, labels.INJECT_PORT)
-    return [
-        _service(values, labels.IDENTITY, "identity", [identity, admin], headless=True),
-        _service(values, labels.DESTINATION, "destination", [destination, admin], headless=True),
-        _service(values, labels.INJECT, "inject", [webhook], headless=False),
-    ]
-
-
 def deployments(values: Values) -> list[Manifest]:
-    return [
-        _identity(values),
-        _deployment(
-            values,
-            labels.DESTINATION,
-            "destination",
-            values.destination,
-            module="destination",
-            port=("stream", labels.DESTINATION_PORT),
-        ),
-        _deployment(
-            values,
-            labels.INJECT,
-            "inject",
-            values.inject,
-            module="mesh.inject",
-            port=("https", labels.INJECT_PORT),
-        ),
-    ]
+    return [_deployment(values, part) for part in PARTS]
 
 
-def _identity(values: Values) -> Manifest:
-    """With an issuer of the operator's own it is mounted, and reloaded when it changes."""
-    extra = {"MESH_IDENTITY_LEAF_LIFETIME": values.identity.leaf_lifetime}
-    secret = values.identity.issuer_secret
-    if secret:
-        extra["MESH_IDENTITY_ISSUER_DIR"] = _ISSUER_FOLDER
-    deployment = _deployment(
-        values,
-        labels.IDENTITY,
-        "identity",
-        values.identity,
-        module="identity",
-        port=("https", labels.IDENTITY_PORT),
-        extra=extra,
-    )
-    if secret:
-        pod = deployment["spec"]["template"]["spec"]
-        pod["volumes"].append({"name": _ISSUER, "secret": {"secretName": secret}})
-        mount = {"name": _ISSUER, "mountPath": _ISSUER_FOLDER, "readOnly": True}
-        pod["containers"][0]["volumeMounts"].append(mount)
-    return deployment
-
-
-def component(role: str) -> dict[str, str]:
-    """What selects the pods of one role."""
-    return {labels.L_COMPONENT: role}
-
-
-def _deployment(
-    values: Values,
-    name: str,
-    role: str,
-    sizing: Role,
-    *,
-    module: str,
-    port: tuple[str, int],
-    extra: dict[str, str] | None = None,
-) -> Manifest:
-    container = {
-        "name": role,
-        "image": values.image,
-        "imagePullPolicy": values.image_pull_policy,
-        "command": ["python", "-m", module],
-        "env": _environment(values, extra or {}),
-        "ports": [
-            {"name": port[0], "containerPort": port[1], "protocol": "TCP"},
-            {"name": "admin", "containerPort": labels.CONTROL_ADMIN_PORT, "protocol": "TCP"},
-        ],
-        "livenessProbe": _probe("/live", initial=10, period=10),
-        "readinessProbe": _probe("/ready", initial=0, period=2),
-        "resources": _resources(sizing),
-        "securityContext": unprivileged(labels.CONTROL_UID),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": _KEYS, "mountPath": KEY_FOLDER},
-            {"name": _STATE, "mountPath": STATE_FOLDER},
-            {"name": _TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True},
-        ],
-    }
-    selected = component(role)
+def _deployment(values: Values, part: Part) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": values.namespace, "labels": dict(selected)},
+        "metadata": {
+            "name": part.name,
+            "namespace": values.namespace,
+            "labels": part.selector,
+        },
         "spec": {
-            "replicas": sizing.replicas,
+            "replicas": part.sizing(values).replicas,
             "revisionHistoryLimit": 3,
-            "selector": {"matchLabels": selected},
+            "selector": {"matchLabels": part.selector},
             "template": {
-                "metadata": {"labels": {**selected, labels.L_PART_OF: labels.PART_OF}},
-                "spec": _pod(values, name, role, sizing, container),
+                "metadata": {"labels": {**part.selector, labels.L_PART_OF: labels.PART_OF}},
+                "spec": _pod(values, part),
             },
         },
     }
 
 
-def _pod(
-    values: Values, name: str, role: str, sizing: Role, container: dict[str, Any]
-) -> dict[str, Any]:
-    token = {
-        "audience": labels.IDENTITY_AUDIENCE,
-        "expirationSeconds": _TOKEN_SECONDS,
-        "path": "token",
-    }
+def _pod(values: Values, part: Part) -> dict[str, Any]:
+    environment = _environment(values, part.settings)
+    volumes = _volumes(values, {item["name"] for item in environment})
     spec: dict[str, Any] = {
-        "serviceAccountName": name,
+        "serviceAccountName": part.name,
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": labels.CONTROL_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
-        "volumes": [
-            {"name": _KEYS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-            {"name": _STATE, "emptyDir": {"sizeLimit": "8Mi"}},
-            {"name": _TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}},
-        ],
+        "containers": [_container(values, part, environment, list(volumes))],
+        "volumes": [volume for _, volume in volumes],
     }
     if values.control_plane.priority_class_name:
         spec["priorityClassName"] = values.control_plane.priority_class_name
-    if sizing.replicas > 1:
-        spec["affinity"] = _apart(role)
+    if part.sizing(values).replicas > 1:
+        spec["affinity"] = _apart(part)
     return spec
 
 
-def disruption_budgets(values: Values) -> list[Manifest]:
-    """One per role that has several pods: a drained node takes one at a time."""
-    found: list[Manifest] = []
-    for name, role, sizing in (
-        (labels.IDENTITY, "identity", values.identity),
-        (labels.DESTINATION, "destination", values.destination),
-        (labels.INJECT, "inject", values.inject),
-    ):
-        if sizing.replicas > 1:
-            selector = {"matchLabels": component(role)}
-            found.append(
-                {
-                    "apiVersion": "policy/v1",
-                    "kind": "PodDisruptionBudget",
-                    "metadata": {"name": name, "namespace": values.namespace},
-                    "spec": {"maxUnavailable": 1, "selector": selector},
-                }
-            )
-    return found
-
-
-def network_policies(values: Values) -> list[Manifest]:
-    """Only the ports that a role serves. Who may call is decided by certificates, not here."""
-    if not values.control_plane.network_policy:
-        return []
-    found: list[Manifest] = []
-    for name, role, port in (
-        (labels.IDENTITY, "identity", labels.IDENTITY_PORT),
-        (labels.DESTINATION, "destination", labels.DESTINATION_PORT),
-        (labels.INJECT, "inject", labels.INJECT_PORT),
-    ):
-        ports = [{"port": p, "protocol": "TCP"} for p in (port, labels.CONTROL_ADMIN_PORT)]
-        found.append(
-            {
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "NetworkPolicy",
-                "metadata": {"name": name, "namespace": values.namespace},
-                "spec": {
-                    "podSelector": {"matchLabels": component(role)},
-                    "policyTypes": ["Ingress"],
-                    "ingress": [{"ports": ports}],
-                },
-            }
-        )
-    return found
-
-
-def _service(
+def _container(
     values: Values,
-    name: str,
-    role: str,
-    ports: list[tuple[str, int, int]],
-    *,
-    headless: bool,
-) -> Manifest:
-    spec: dict[str, Any] = {
-        "selector": component(role),
+    part: Part,
+    environment: list[EnvVar],
+    volumes: list[tuple[str, dict[str, Any]]],
+) -> dict[str, Any]:
+    return {
+        "name": part.role,
+        "image": values.image,
+        "imagePullPolicy": values.image_pull_policy,
+        "command": ["python", "-m", part.module],
+        "env": environment,
         "ports": [
-            {"name": port, "port": number, "targetPort": target, "protocol": "TCP"}
-            for port, number, target in ports
+            {"name": part.port_name, "containerPort": part.port, "protocol": "TCP"},
+            {"name": "admin", "containerPort": labels.CONTROL_ADMIN_PORT, "protocol": "TCP"},
+        ],
+        "livenessProbe": {**_probe("/live", period=10), "initialDelaySeconds": 10},
+        "readinessProbe": _probe("/ready", period=2),
+        "resources": _resources(part.sizing(values)),
+        "securityContext": unprivileged(labels.CONTROL_UID),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": volume["name"], "mountPath": folder}
+            | ({} if "emptyDir" in volume else {"readOnly": True})
+            for folder, volume in volumes
         ],
     }
-    if headless:
-        spec["clusterIP"] = "None"
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": values.namespace,
-            "labels": component(role),
-        },
-        "spec": spec,
-    }
 
 
-def _environment(values: Values, extra: dict[str, str]) -> list[EnvVar]:
+def _environment(values: Values, settings: type[Any]) -> list[EnvVar]:
+    """Every variable that the settings read and that values or the kubelet know."""
     domain = f"{values.namespace}.svc.{values.cluster_domain}"
     texts = {
         "MESH_NAMESPACE": values.namespace,
         "MESH_TRUST_DOMAIN": values.trust_domain,
         "MESH_CLUSTER_DOMAIN": values.cluster_domain,
         "MESH_IDENTITY_ADDRESS": f"{labels.IDENTITY}.{domain}:{labels.IDENTITY_PORT}",
-        "MESH_DESTINATION_ADDRESS": f"{labels.DESTINATION}.{domain}:{labels.DESTINATION_PORT}",
+        "MESH_IDENTITY_LEAF_LIFETIME": values.identity.leaf_lifetime,
+        "MESH_IDENTITY_ISSUER_DIR": _ISSUER_FOLDER if values.identity.issuer_secret else "",
         "MESH_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
         "MESH_KEY_DIR": KEY_FOLDER,
         "MESH_STATE_DIR": STATE_FOLDER,
         "MESH_LOG_LEVEL": values.control_plane.log_level,
         "MESH_LOG_FORMAT": values.control_plane.log_format,
-        **extra,
     }
-    fields = [
-        {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-        for name, path in _DOWNWARD.items()
-    ]
-    return [*fields, *({"name": name, "value": text} for name, text in texts.items())]
+    found: list[EnvVar] = []
+    for item in describe(settings):
+        path = _DOWNWARD.get(item.variable)
+        if path is not None:
+            source = {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}
+            found.append({"name": item.variable, "valueFrom": source})
+        elif texts.get(item.variable):
+            found.append({"name": item.variable, "value": texts[item.variable]})
+        elif item.default is None:
+            raise KeyError(f"{item.variable}: nothing to write")
+    return found
+
+
+def _volumes(values: Values, variables: set[str]) -> list[tuple[str, dict[str, Any]]]:
+    """(mount path, volume) for each variable that names a folder."""
+    token = {
+        "audience": labels.IDENTITY_AUDIENCE,
+        "expirationSeconds": _TOKEN_SECONDS,
+        "path": "token",
+    }
+    every: Mapping[str, tuple[str, dict[str, Any]]] = {
+        "MESH_KEY_DIR": (
+            KEY_FOLDER,
+            {"name": "keys", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ),
+        "MESH_STATE_DIR": (STATE_FOLDER, {"name": "state", "emptyDir": {"sizeLimit": "8Mi"}}),
+        "MESH_TOKEN_FILE": (
+            TOKEN_FOLDER,
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+        ),
+        "MESH_IDENTITY_ISSUER_DIR": (
+            _ISSUER_FOLDER,
+            {"name": "issuer", "secret": {"secretName": values.identity.issuer_secret}},
+        ),
+    }
+    return [volume for variable, volume in every.items() if variable in variables]
 
 
 def _resources(sizing: Role) -> dict[str, dict[str, str]]:
@@ -285,19 +173,18 @@ def _resources(sizing: Role) -> dict[str, dict[str, str]]:
     return {name: section for name, section in kept.items() if section}
 
 
-def _probe(path: str, *, initial: int, period: int) -> dict[str, Any]:
-    probe = {
+def _probe(path: str, *, period: int) -> dict[str, Any]:
+    return {
         "httpGet": {"path": path, "port": labels.CONTROL_ADMIN_PORT, "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 2,
         "failureThreshold": 3,
     }
-    return probe | {"initialDelaySeconds": initial} if initial else probe
 
 
-def _apart(role: str) -> dict[str, Any]:
+def _apart(part: Part) -> dict[str, Any]:
     term = {
-        "labelSelector": {"matchLabels": component(role)},
+        "labelSelector": {"matchLabels": part.selector},
         "topologyKey": "kubernetes.io/hostname",
     }
     preferred = [{"weight": 100, "podAffinityTerm": term}]

@@ -17,8 +17,10 @@ from click.testing import CliRunner
 from mesh.core import labels
 from mesh.inject.config import KEY, load_config
 from mesh.install.commands import FLAGS, install
+from mesh.install.parts import PARTS
 from mesh.install.render import VALUES_KEY, inject_config, print_manifests, render
 from mesh.install.values import Values, build_values
+from mesh.runtime.settings import load
 from tests.support.golden import check_golden
 
 RENDERED = Path(__file__).parents[2] / "deploy" / "mesh.yaml"
@@ -194,6 +196,22 @@ def test_control_plane_pods_are_out_of_the_webhook_s_sight() -> None:
     assert hook["namespaceSelector"]["matchExpressions"][0]["values"] == ["kube-system", "mesh"]
     assert (hook["failurePolicy"], hook["timeoutSeconds"]) == ("Ignore", 5)
     assert (hook["reinvocationPolicy"], hook["sideEffects"]) == ("IfNeeded", "NoneOnDryRun")
+
+
+def test_each_role_gets_the_variables_that_it_needs_to_start() -> None:
+    for part in PARTS:
+        (pod,) = (
+            m["spec"]["template"]["spec"]
+            for m in render(Values())
+            if m["kind"] == "Deployment" and m["metadata"]["name"] == part.name
+        )
+        (container,) = pod["containers"]
+        given = {item["name"]: item.get("value", "x") for item in container["env"]}
+
+        load(part.settings, given)
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        folders = {text for text in given.values() if text.startswith("/var/run/")}
+        assert mounted == {folder.removesuffix("/token") for folder in folders}
 
 
 def test_services_select_the_pods_of_their_role() -> None:

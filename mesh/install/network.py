@@ -1,0 +1,75 @@
+"""How the parts are reached: Services, and on demand NetworkPolicies; and how many at once go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.core import labels
+from mesh.install.parts import INJECT, PARTS, Part
+from mesh.install.values import Values
+
+Manifest = dict[str, Any]
+
+
+def services(values: Values) -> list[Manifest]:
+    """Headless for identity and destination (proxies pick a pod); a ClusterIP for the webhook,
+    which the API server calls."""
+    return [_service(values, part) for part in PARTS]
+
+
+def _service(values: Values, part: Part) -> Manifest:
+    if part is INJECT:
+        spec: dict[str, Any] = {"ports": [_port(part.port_name, 443, part.port)]}
+    else:
+        admin = labels.CONTROL_ADMIN_PORT
+        ports = [_port(part.port_name, part.port, part.port), _port("admin", admin, admin)]
+        spec = {"clusterIP": "None", "ports": ports}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": part.name,
+            "namespace": values.namespace,
+            "labels": part.selector,
+        },
+        "spec": {"selector": part.selector, **spec},
+    }
+
+
+def _port(name: str, port: int, target: int) -> dict[str, Any]:
+    return {"name": name, "port": port, "targetPort": target, "protocol": "TCP"}
+
+
+def disruption_budgets(values: Values) -> list[Manifest]:
+    """One per part that has several pods: a drained node takes one at a time."""
+    return [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": part.name, "namespace": values.namespace},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": part.selector}},
+        }
+        for part in PARTS
+        if part.sizing(values).replicas > 1
+    ]
+
+
+def network_policies(values: Values) -> list[Manifest]:
+    """Only the ports that a part serves. Who may call is decided by certificates, not here."""
+    if not values.control_plane.network_policy:
+        return []
+    return [_policy(values, part) for part in PARTS]
+
+
+def _policy(values: Values, part: Part) -> Manifest:
+    ports = [{"port": p, "protocol": "TCP"} for p in (part.port, labels.CONTROL_ADMIN_PORT)]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": part.name, "namespace": values.namespace},
+        "spec": {
+            "podSelector": {"matchLabels": part.selector},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": ports}],
+        },
+    }

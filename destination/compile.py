@@ -54,9 +54,12 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
     for ref, outcome in verdicts.items():
         if _put(outcomes, ref, outcome):
             objects.add(ref)
-    arrived = {ref for ref in touched.objects if ref in outcomes}
+    arrived = {ref for ref in touched.arrived if ref in outcomes}
     pods, members, changed_pods = _next_pods(old, store, touched.pods)
     cluster_ips, pod_ips, addresses = _next_addresses(old, store, touched.addresses)
+    for key in changed_pods:  # what an address means hangs on its pod
+        for known in (old.pods.get(key), pods.get(key)):
+            addresses.update(known.ips if known is not None else ())
     reach = Reach(
         frozenset(services),
         frozenset(changed_pods),

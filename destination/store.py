@@ -69,12 +69,16 @@ _READERS: Final[dict[str, Callable[..., Fragment]]] = {
 
 @dataclass(slots=True)
 class Touched:
-    """What changes can reach: services and pods by key, addresses, routing objects."""
+    """What changes can reach: services and pods by key, addresses, routing objects.
+
+    `arrived` holds the routing objects that came anew, be it only with another status.
+    """
 
     services: set[Key] = field(default_factory=set)
     pods: set[Key] = field(default_factory=set)
     addresses: set[str] = field(default_factory=set)
     objects: set[Ref] = field(default_factory=set)
+    arrived: set[Ref] = field(default_factory=set)
     bundle: bool = False
 
 
@@ -267,9 +271,10 @@ class Store:
         else:
             self.seen[ref] = _seen(ref, obj)
         new = None if deleted else self._read(resource, obj, ref)
-        touched.objects.add(ref)
+        touched.arrived.add(ref)
         if not _swap(self.fragments, ref, new):
             return
+        touched.objects.add(ref)
         for fragment, is_new in ((old, False), (new, True)):
             if fragment is not None:
                 self._index_fragment(fragment, is_new)
@@ -305,6 +310,8 @@ class Store:
     def _touch_targets(self, fragment: Fragment, touched: Touched) -> None:
         touched.objects.add(fragment.ref)
         touched.services.update(_targets(fragment))
+        if isinstance(fragment, SplitFragment):  # splits onto its apex say that they are not it
+            touched.services |= self.splits_onto.get(fragment.apex, set())
 
 
 def _read(reader: Callable[[Object], V | None], obj: Object) -> V | None:

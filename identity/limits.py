@@ -1,6 +1,6 @@
-"""How often a pod may ask, and whose turn it is when many ask at once.
+"""Whose turn it is when many ask at once.
 
-`Buckets` is pure. `FairGate` lets a fixed number work at a time and gives each service account
+`FairGate` lets a fixed number work at a time and gives each service account
 its turn, so that two hundred pods of one account do not keep the pod of another waiting.
 """
 
@@ -10,53 +10,8 @@ import asyncio
 import contextlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from typing import Final
 
 from mesh.core.errors import IdentityError
-
-MAX_BUCKETS: Final = 20_000
-
-
-class Buckets:
-    """Token buckets by key: `burst` at once, `rate` a second after that. Pure: time is passed.
-
-    Buckets that are full again are forgotten; beyond `MAX_BUCKETS` the least recently used go.
-    """
-
-    def __init__(self, *, rate: float, burst: int, most: int = MAX_BUCKETS) -> None:
-        self._rate = rate
-        self._burst = float(burst)
-        self._most = most
-        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: Hashable, now: float) -> float:
-        """Take one and give 0.0, or take none and give the seconds until there is one."""
-        wait = self.wait(key, now)
-        if wait > 0:
-            return wait
-        self._levels[key] = (self._level(key, now) - 1.0, now)
-        self._levels.move_to_end(key)
-        self._forget(now)
-        return 0.0
-
-    def wait(self, key: Hashable, now: float) -> float:
-        """Seconds until `take` would succeed; takes nothing."""
-        missing = 1.0 - self._level(key, now)
-        return max(0.0, missing / self._rate)
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def _level(self, key: Hashable, now: float) -> float:
-        level, since = self._levels.get(key, (self._burst, now))
-        return min(self._burst, level + max(0.0, now - since) * self._rate)
-
-    def _forget(self, now: float) -> None:
-        while self._levels:
-            oldest = next(iter(self._levels))
-            if len(self._levels) <= self._most and self._level(oldest, now) < self._burst:
-                return
-            del self._levels[oldest]
 
 
 class FairGate:

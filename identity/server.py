@@ -17,11 +17,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from identity.issue import Trust, issue_leaf, read_claims, read_key, read_request
-from identity.limits import Buckets, FairGate
+from identity.limits import FairGate
 from identity.tokens import TokenReader
 from mesh.core import labels
 from mesh.core.errors import IdentityError
 from mesh.pki.leaf import LEAF_LIFE
+from mesh.runtime.buckets import Buckets
 from mesh.runtime.certify import CERTIFICATES_PATH, Issued
 from mesh.runtime.web import HttpServer, Limits
 
@@ -32,7 +33,10 @@ MOST_WAITING, MOST_WAITING_EACH = 4096, 1024
 _BODY_SECONDS: Final = 5.0
 _QUEUE_SECONDS: Final = 8.0  # below the ten seconds that a proxy waits
 
-_LIMITS: Final = Limits(connections=2048, head_seconds=5.0, life_seconds=30.0)
+# A node whose pods share its address may start two hundred of them at once.
+_LIMITS: Final = Limits(
+    connections=2048, head_seconds=10.0, life_seconds=30.0, address_rate=50.0, address_burst=400
+)
 _BAD_REQUEST: Final = ("bad-request", "csr-")
 _FORBIDDEN: Final = ("token-",)
 

@@ -164,6 +164,8 @@ class Credentials:
         """Put a pushed bundle in force. Never raises: an unusable or older one is ignored,
         which `hash_bundle(credentials.bundle)` then shows.
         """
+        if pem == self.bundle:
+            return
         digest = hash_bundle(pem)
         if not digest:
             log.error("bundle ignored reason=%s", "expected PEM certificates, got none")
@@ -172,8 +174,6 @@ class Credentials:
             log.info("bundle ignored reason=older sha256=%s", digest)
             return
         changed = digest != hash_bundle(self.bundle)
-        if not changed and pem == self.bundle:
-            return
         if changed and not self._is_usable(pem):
             return
         self._store.save(pem)

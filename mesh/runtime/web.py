@@ -1,24 +1,32 @@
 """An aiohttp application on a port, with the limits that aiohttp leaves to its user.
 
-Number of connections, time to the first request head, life of a connection, time of the TLS
-handshake. For control-plane roles only: the proxy never imports aiohttp.
+Number of connections, and how often one address may connect, both decided before the TLS
+handshake; its time; time to the first request head; life of a connection. For control-plane
+roles only: the proxy never imports aiohttp.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
+from mesh.runtime.buckets import Buckets
 from mesh.runtime.listen import open_listeners
 
 KEEPALIVE_SECONDS: Final = 75.0
-_HANDSHAKE_SECONDS: Final = 5.0
+_HANDSHAKE_SECONDS: Final = 10.0
 _SHUTDOWN_SECONDS: Final = 1.0
+_ACCEPT_PAUSE: Final = 0.1  # after accept itself has failed: no descriptors left
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Limits:
     connections: int = 1024
     head_seconds: float = 10.0  # from connect to the first complete request head
     life_seconds: float | None = None  # of a whole connection
+    address_rate: float = 200.0  # connections a second from one address
+    address_burst: int = 1000
 
 
 class HttpServer:
@@ -47,30 +57,31 @@ class HttpServer:
         self._ssl = ssl_context
         self._limits = limits or Limits()
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
-        self._servers: list[asyncio.Server] = []
+        self._addresses = Buckets(rate=self._limits.address_rate, burst=self._limits.address_burst)
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._opening: set[asyncio.Task[None]] = set()  # in their handshake
         self._silent: set[Any] = set()  # handlers that have not yet seen a request
         app.middlewares.append(self._hear)
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the port cannot be had."""
-        listeners = open_listeners(self._host, self.port)
-        self.port = listeners[0].getsockname()[1]
+        self._listeners = open_listeners(self._host, self.port)
+        self.port = self._listeners[0].getsockname()[1]
         await self._runner.setup()
-        extra: dict[str, Any] = {}
-        if self._ssl is not None:
-            extra["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
-            extra["ssl_shutdown_timeout"] = _SHUTDOWN_SECONDS
-        loop = asyncio.get_running_loop()
-        for listener in listeners:
-            server = await loop.create_server(
-                self._accept, sock=listener, ssl=self._ssl, backlog=1024, **extra
-            )
-            self._servers.append(server)
+        for listener in self._listeners:
+            self._accepting.append(asyncio.create_task(self._accept(listener)))
 
     async def drain(self) -> None:
         """Take no new connection and finish the requests that run."""
-        for server in self._servers:
-            server.close()
+        tasks = [*self._accepting, *self._opening]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for listener in self._listeners:
+            listener.close()
+        self._accepting.clear()
         await self._runner.cleanup()
 
     async def stop(self) -> None:
@@ -80,11 +91,47 @@ class HttpServer:
         await asyncio.sleep(0)  # the aborts
         await self.drain()
 
-    def _accept(self) -> asyncio.BaseProtocol:
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                log.warning("accept failed error=%s", error)
+                await asyncio.sleep(_ACCEPT_PAUSE)
+                continue
+            if self._is_welcome(address[0]):
+                task = loop.create_task(self._open(connection))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+            else:
+                connection.close()
+
+    def _is_welcome(self, address: str) -> bool:
+        server = self._runner.server
+        busy = len(self._opening) + (len(server.connections) if server else 0)
+        return (
+            busy < self._limits.connections
+            and self._addresses.take(address, time.monotonic()) == 0.0
+        )
+
+    async def _open(self, connection: socket.socket) -> None:
+        extra: dict[str, Any] = {}
+        if self._ssl is not None:
+            extra["ssl_handshake_timeout"] = _HANDSHAKE_SECONDS
+            extra["ssl_shutdown_timeout"] = _SHUTDOWN_SECONDS
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                self._make_handler, connection, ssl=self._ssl, **extra
+            )
+        except OSError as error:  # SSLError is one
+            log.debug("handshake failed error=%s", error)
+            connection.close()
+
+    def _make_handler(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None
-        if len(server.connections) >= self._limits.connections:
-            return _Refused()
         handler = server()
         loop = asyncio.get_running_loop()
         self._silent.add(handler)
@@ -106,14 +153,6 @@ class HttpServer:
     ) -> web.StreamResponse:
         self._silent.discard(request.protocol)
         return await handler(request)
-
-
-class _Refused(asyncio.Protocol):
-    """One connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
 
 
 def _abort(handler: Any) -> None:

@@ -75,6 +75,31 @@ async def test_one_connection_too_many_is_refused_and_the_others_live() -> None:
     await server.stop()
 
 
+async def test_an_address_that_connects_too_often_is_turned_away_alone() -> None:
+    limits = Limits(address_rate=0.01, address_burst=3)
+    server = HttpServer(web.Application(), host="127.0.0.1", port=0, limits=limits)
+    await server.start()
+
+    async def ask(source: str) -> bytes:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, local_addr=(source, 0)
+        )
+        try:
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            return (await reader.read())[:12]
+        except ConnectionError:
+            return b""
+        finally:
+            writer.transport.abort()
+            await asyncio.sleep(0)
+
+    first = [await ask("127.0.0.1") for _ in range(5)]
+
+    assert first == [b"HTTP/1.0 404"] * 3 + [b""] * 2
+    assert await ask("127.0.0.2") == b"HTTP/1.0 404"
+    await server.stop()
+
+
 def test_a_port_in_use_is_one_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

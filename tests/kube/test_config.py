@@ -1,0 +1,100 @@
+"""Where the API server is: files, contexts, the pod's own account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mesh.core.errors import ConfigError
+from mesh.kube.config import find_access
+
+ONE = """
+apiVersion: v1
+current-context: one
+contexts: [{name: one, context: {cluster: one, user: me, namespace: shop}}]
+clusters: [{name: one, cluster: {server: "https://one:6443", certificate-authority: ca.crt}}]
+users: [{name: me, user: {token: t1}}]
+"""
+TWO = """
+current-context: two
+contexts: [{name: two, context: {cluster: two, user: me}}]
+clusters: [{name: two, cluster: {server: "https://two:6443"}}]
+users: [{name: me, user: {token: t2}}, {name: other, user: {token: t3}}]
+"""
+
+
+def _write(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_file_gives_server_namespace_and_absolute_paths(tmp_path: Path) -> None:
+    access = find_access(_write(tmp_path, "one", ONE), environ={})
+
+    assert (access.server, access.namespace, access.in_cluster) == (
+        "https://one:6443",
+        "shop",
+        False,
+    )
+    assert access.config.cluster.certificate_auth == str(tmp_path / "ca.crt")
+
+
+def test_of_several_files_the_first_to_name_a_thing_wins(tmp_path: Path) -> None:
+    files = f"{_write(tmp_path, 'one', ONE)}:{_write(tmp_path, 'two', TWO)}:/none"
+
+    access = find_access(environ={"KUBECONFIG": files})
+    second = find_access(context="two", environ={"KUBECONFIG": files})
+
+    assert access.server == "https://one:6443"
+    assert second.server == "https://two:6443"
+    assert second.config.user is not None
+    assert second.config.user.token == "t1"
+
+
+def test_a_pod_uses_its_account_unless_a_file_is_named(tmp_path: Path) -> None:
+    account = tmp_path / "account"
+    account.mkdir()
+    for name, text in (("token", "t"), ("namespace", "mesh"), ("ca.crt", "x")):
+        _write(account, name, text)
+    environ = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in environ.items():
+            patch.setenv(name, text)
+        access = find_access(environ=environ, service_account=str(account))
+        named = find_access(
+            _write(tmp_path, "one", ONE), environ=environ, service_account=str(account)
+        )
+
+    assert (access.in_cluster, access.server, access.namespace) == (
+        True,
+        "https://10.96.0.1:443",
+        "mesh",
+    )
+    assert access.config.user is not None
+    assert access.config.user.token_file == str(account / "token")
+    assert named.server == "https://one:6443"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "expected a mapping"),
+        ("{: :", "cannot be read"),
+        ("current-context: nope", "nope"),
+        ("clusters: []", "context"),
+        (ONE.replace("cluster: one,", "cluster: gone,"), "gone"),
+    ],
+)
+def test_a_file_that_does_not_say_where_is_one_clear_error(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        find_access(_write(tmp_path, "bad", text), environ={})
+
+
+def test_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set KUBECONFIG or pass --kubeconfig"):
+        find_access(environ={"HOME": str(tmp_path)})

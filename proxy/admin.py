@@ -45,6 +45,7 @@ class Admin:
         self.view = view
         self.dial = dial
         self.pod_ips = pod_ips
+        self.is_loopback: Callable[[str], bool] = lambda host: host.startswith(_LOOPBACK)
 
     def accept(self) -> AdminConnection:
         return AdminConnection(self)
@@ -67,7 +68,7 @@ class AdminConnection:
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._local = bool(peer) and plain_address(peer[0]).startswith(_LOOPBACK)
+        self._local = bool(peer) and self._admin.is_loopback(plain_address(peer[0]))
         self._timer = self._admin.loop.call_later(IDLE_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:

@@ -18,16 +18,18 @@ DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
 class Load:
     """What is known of one endpoint. `pending` is kept by the caller: +1 sent, -1 answered."""
 
-    __slots__ = ("_at", "_cost", "pending")
+    __slots__ = ("_at", "_cost", "_is_known", "pending")
 
     def __init__(self, now: float, rtt: float = DEFAULT_RTT) -> None:
         self.pending = 0
         self._cost = rtt
         self._at = now
+        self._is_known = False
 
     def observe(self, seconds: float, now: float) -> None:
         """Take a latency: a rise counts at once, a fall bit by bit."""
-        if seconds >= self._cost:
+        if seconds >= self._cost or not self._is_known:
+            self._is_known = True
             self._cost = seconds
         else:
             weight = exp((self._at - now) / DECAY)
@@ -35,7 +37,12 @@ class Load:
         self._at = now
 
     def cost(self, now: float) -> float:
-        """Expected wait of one more request; an endpoint not asked for long becomes cheap."""
+        """Expected wait of one more request; an endpoint not asked for long becomes cheap.
+
+        One that was never asked is tried at once, with a single request until it answers.
+        """
+        if not self._is_known and not self.pending:
+            return 0.0
         elapsed = now - self._at
         average = self._cost * exp(-elapsed / DECAY) if elapsed > 0.1 else self._cost
         return average * (self.pending + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 from mesh.core.errors import PeerError
@@ -319,7 +320,7 @@ class Keeper:
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
-        self.now: Callable[[], float] = loop.time
+        self.now: Callable[[], float] = monotonic
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[Tunnel] = set()
         self.is_draining = False

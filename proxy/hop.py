@@ -7,6 +7,7 @@ opens, closes and reports what went wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from mesh.core.labels import ALPN_HTTP1, ALPN_OPAQUE
 from mesh.core.model import Endpoint
@@ -44,7 +45,7 @@ class Hop:
 
     def __init__(self, endpoint: Endpoint, dialler: Dialler, *, local: bool) -> None:
         self._dialler = dialler
-        self._now: Callable[[], float] = dialler.loop.time
+        self._now: Callable[[], float] = monotonic
         self.is_local = local
         self.is_retired = False
         self.used = self._now()

@@ -116,6 +116,7 @@ class HeadReader:
             return
         if kind == guard.DROPPED:
             return
+        value = value.rstrip(b" \t")
         if kind == guard.HOST:
             self._fields += (name, COLON, value, CRLF)
         elif kind == guard.CONNECTION:
@@ -131,7 +132,7 @@ class HeadReader:
                 self._fields += (name, COLON, b"trailers", CRLF)
             return
         elif kind == guard.LENGTH:
-            self._fields += (name, COLON, value.strip(), CRLF)
+            self._fields += (name, COLON, value, CRLF)
         elif kind == guard.CODING:
             self._fields += (name, COLON, b"chunked", CRLF)
         if self._framing is None:

@@ -249,6 +249,7 @@ class RequestReader(HeadReader):
     def _check_upgrade(self, request: Request) -> None:
         """Accept one plain upgrade; forget h2c (RFC 9113 §3.1 deprecates it) and odd ones."""
         if request.method == b"CONNECT":
+            guard.check_target(request.method, request.target, request.host)
             request.upgrade = b"connect"
         elif guard.wants_upgrade(self._upgrade, self._nominated):
             request.upgrade = self._upgrade

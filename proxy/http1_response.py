@@ -77,7 +77,10 @@ class ResponseReader(HeadReader):
             self._stopped(data[stop.args[0] :])
             return
         except HttpParserCallbackError as error:
-            raise (error.__context__ or error) from None
+            cause = error.__context__ or error
+            if isinstance(cause, PeerError):
+                raise PeerError(cause.reason, str(cause), status=502) from None
+            raise cause from None
         except HttpParserError as error:
             if self._skip or self._last:
                 raise PeerError(

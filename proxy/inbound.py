@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop
+from time import monotonic
 from typing import Any, Final
 
 from mesh.core import labels
@@ -352,8 +353,11 @@ class InboundConnection:
         hop.send(exchange, self._dial_failed)
 
     def _is_probe(self, request: Request) -> bool:
-        return request.method == b"GET" and (
-            (self._port, path_of(request.target)) in self._in.settings.probes
+        probes = self._in.settings.probes
+        return (
+            bool(probes)
+            and request.method == b"GET"
+            and (self._port, path_of(request.target)) in probes
         )
 
     def _series_of(self, exchange: Exchange) -> HttpSeries:
@@ -364,7 +368,8 @@ class InboundConnection:
             classes = self._in.classes(authority)
         found = classes.find(exchange.request) if classes is not None else None
         exchange.plan = found
-        key = (classes.authority if classes is not None else "", found)
+        probe = not self._identity and self._is_probe(exchange.request)
+        key = (classes.authority if classes is not None else "", found, probe)
         series = self._series.get(key)
         if series is None:
             apex = classes.authority if classes is not None else ""
@@ -375,7 +380,7 @@ class InboundConnection:
                     apex=apex,
                     port=self._port,
                     peer_identity=self._identity,
-                    route=found.route.name if found is not None else "",
+                    route=found.route.name if found else labels.PROBE_ROUTE if probe else "",
                     profile=classes.profile if classes is not None and found is not None else "",
                     tls=bool(self._identity),
                 ),
@@ -402,7 +407,7 @@ class InboundConnection:
 
     def finished(self, exchange: Exchange) -> None:
         """Count it, whatever became of it."""
-        seconds = self._in.loop.time() - exchange.started
+        now = monotonic()
         status, error = exchange.status, exchange.error
         series: HttpSeries | None = exchange.series
         if series is None:
@@ -413,7 +418,7 @@ class InboundConnection:
             if found is not None and not error:
                 said = found.is_failure(status)
                 failed = failed if said is None else said
-            series.record(status, failed, error, seconds)
+            series.record(status, failed, error, exchange.started, now)
             exchange.endpoint.load.pending -= 1
         if self._in.access.is_on:
             self._in.access.write(
@@ -421,7 +426,7 @@ class InboundConnection:
                 exchange,
                 client=peer_address(self._transport),
                 identity=self._identity,
-                seconds=seconds,
+                seconds=now - exchange.started,
             )
 
     def refused(self, error: PeerError) -> None:

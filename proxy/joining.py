@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from time import monotonic
 
 from proxy.dial import Dial
 from proxy.hop import Hop
@@ -63,7 +64,7 @@ class Joining:
     def start(self, hop: Hop) -> None:
         """Dial an endpoint."""
         self.hop = hop
-        self._started = self._loop.time()
+        self._started = monotonic()
         hop.load.pending += 1
         self._attempt = hop.dial_opaque(self._opened, self._dial_failed)
 
@@ -90,7 +91,7 @@ class Joining:
 
     def _opened(self, transport: Transport) -> None:
         self._attempt = None
-        now = self._loop.time()
+        now = monotonic()
         self.hop.load.observe(now - self._started, now)
         self._server = Opening(transport, self._loop, self._server_lost)
         transport.set_protocol(self._server)

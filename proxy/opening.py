@@ -18,13 +18,14 @@ V = TypeVar("V")
 class Opening:
     """The receiver of a fresh connection. `lost` is called when it ends before it is taken."""
 
-    __slots__ = ("_decide", "_timer", "data", "ended", "loop", "on_lost", "transport")
+    __slots__ = ("_decide", "_is_paused", "_timer", "data", "ended", "loop", "on_lost", "transport")
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop, lost: Callable[[], None]):
         self.transport = transport
         self.loop = loop
         self.data = b""
         self.ended = False
+        self._is_paused = False
         self.on_lost = lost
         self._decide: Callable[[], None] | None = None
         self._timer: TimerHandle | None = None
@@ -83,6 +84,8 @@ class Opening:
         self._decide = None
         self._stop_timer()
         self.transport.set_protocol(receiver)
+        if self._is_paused and not self.transport.is_closing():
+            self.transport.resume_reading()  # before the receiver has its say
         data, self.data = self.data, b""
         if data and not self.transport.is_closing():
             receiver.data_received(data)
@@ -100,7 +103,8 @@ class Opening:
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        if len(self.data) >= MAX_FIRST:
+        if len(self.data) >= MAX_FIRST and not self._is_paused:
+            self._is_paused = True
             self.transport.pause_reading()
         if self._decide is not None:
             self._decide()

@@ -15,6 +15,7 @@ import logging
 import random
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 from mesh.core.errors import PeerError
@@ -206,9 +207,7 @@ class OutboundConnection:
         if backend.denial is not None:
             exchange.answer(backend.denial, plan.origin or plan.leaf)
             return
-        hop: Hop | None = pick(
-            backend.hops, self._out.loop.time(), self._out.random, exchange.tried or ()
-        )
+        hop: Hop | None = pick(backend.hops, monotonic(), self._out.random, exchange.tried or ())
         if hop is None:
             exchange.answer(Outcome.NO_ENDPOINTS, plan.origin or plan.leaf)
             return
@@ -263,13 +262,13 @@ class OutboundConnection:
     def responded(self, exchange: Exchange, response: Response) -> None:
         """A final response head is here: the endpoint's latency is known."""
         hop: Hop = exchange.endpoint
-        now = self._out.loop.time()
+        now = monotonic()
         hop.load.observe(now - exchange.started, now)
 
     def finished(self, exchange: Exchange) -> None:
         """Count it, whatever became of it."""
         plan: Plan | None = exchange.plan
-        seconds = self._out.loop.time() - exchange.started
+        now = monotonic()
         status = exchange.status
         error = exchange.error
         if plan is None:
@@ -283,11 +282,15 @@ class OutboundConnection:
             if series is None:
                 series = self._out.targets.http_series(plan, None)
                 series.requests += 1
-            series.record(status, failed, error, seconds)
+            series.record(status, failed, error, exchange.started, now)
             self._put_back(exchange)
         if self._out.access.is_on:
             self._out.access.write(
-                "outbound", exchange, client=self._peer(), identity="", seconds=seconds
+                "outbound",
+                exchange,
+                client=self._peer(),
+                identity="",
+                seconds=now - exchange.started,
             )
 
     def _peer(self) -> str:
@@ -319,7 +322,7 @@ class OutboundConnection:
             return plan
         if plan.backend.denial is not None:
             return plan.backend.denial
-        hop: Hop | None = pick(plan.backend.hops, self._out.loop.time(), self._out.random, tried)
+        hop: Hop | None = pick(plan.backend.hops, monotonic(), self._out.random, tried)
         if hop is None or hop in tried:
             return Outcome.NO_ENDPOINTS
         if hop.mesh is None and not hop.is_local and self._out.requires_tls:

@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
 from typing import Any, Final
 
 from mesh.core import labels
@@ -202,7 +203,7 @@ class Server:
         log.info("serving ready=%s", self.is_ready())
         gc.collect()
         gc.freeze()
-        reported = self._loop.time()
+        reported = monotonic()
         while not self._stopping.is_set():
             await self._sleep(1.0)
             reported = self._tick(reported)
@@ -214,15 +215,15 @@ class Server:
 
     async def _hold(self) -> None:
         """Wait for leaf and view, but not for ever."""
-        until = self._loop.time() + HOLD
+        until = monotonic() + HOLD
         while not self.is_ready() and not self._stopping.is_set():
-            if self._loop.time() >= until:
+            if monotonic() >= until:
                 log.warning("serving before being ready: no leaf or no view yet")
                 return
             await self._sleep(0.01)
 
     def _tick(self, reported: float) -> float:
-        now = self._loop.time()
+        now = monotonic()
         self.targets.sweep(now)
         self.inbound.sweep(now)
         for client in list(self.keeper.clients):
@@ -233,7 +234,7 @@ class Server:
         return reported
 
     def _report(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         self._discovery.send_report(self.telemetry.report(now, self._discovery, self._credentials))
 
     async def _sleep(self, seconds: float) -> None:
@@ -249,9 +250,9 @@ class Server:
         self.keeper.is_draining = True
         for client in list(self.keeper.clients):
             client.end()
-        deadline = self._loop.time() + self._settings.drain_timeout
-        quiet_since = self._loop.time()
-        while (now := self._loop.time()) < deadline:
+        deadline = monotonic() + self._settings.drain_timeout
+        quiet_since = monotonic()
+        while (now := monotonic()) < deadline:
             reported = self._tick(reported)
             if self._open():
                 quiet_since = now

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import log2
+from time import monotonic
 from typing import Final, Protocol
 
 import mesh
@@ -46,17 +47,20 @@ class Cell:
 class HttpSeries:
     """Requests of one target, endpoint and route."""
 
-    __slots__ = ("cells", "key", "labels", "latency", "requests")
+    __slots__ = ("born", "cells", "key", "labels", "last", "latency", "requests")
 
     def __init__(self, key: SeriesKey, labels: Labels) -> None:
+        self.born = monotonic()
+        self.last = 0.0
         self.key = key
         self.labels = labels
         self.requests = 0
         self.cells: dict[object, Cell] = {}
         self.latency: dict[int, int] = {}
 
-    def record(self, status: int, failed: bool, error: str, seconds: float) -> None:
-        """Count one finished request; `seconds` from its head to the end of its response."""
+    def record(self, status: int, failed: bool, error: str, began: float, now: float) -> None:
+        """Count one request: when its head came and when its response ended (monotonic)."""
+        seconds = now - began
         key: object = status if not error and not failed else (status, failed, error)
         cell = self.cells.get(key)
         if cell is None:
@@ -65,6 +69,7 @@ class HttpSeries:
         cell.sum += seconds
         cell.buckets[bisect_left(BOUNDS, seconds)] += 1
         if error != "client-gone":
+            self.last = now
             # mesh.core.report.bucket_of, written out: this runs once per request
             bucket = 1 + int(log2(seconds * 1e6) * STEPS) if seconds > 1e-6 else 0
             self.latency[bucket] = self.latency.get(bucket, 0) + 1
@@ -79,6 +84,8 @@ class HttpSeries:
             successes=requests - failures,
             failures=failures,
             latency=dict(self.latency),
+            born=self.born,
+            last=self.last,
         )
 
 

@@ -181,25 +181,25 @@ class Pod:
         self.credentials = credentials
         self.meant_for: tuple[str, int] = ("10.96.0.10", 80)  # outbound connections
         self.application: tuple[str, int] = ("127.0.0.1", 1)  # inbound ones
-        self._run: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self.server.start()
         self.outbound, self.inbound, self.admin = self.server.ports()
-        self._run = asyncio.ensure_future(self.server.run())
+        self.task = asyncio.ensure_future(self.server.run())
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        if self._run is None:
+        if self.task is None:
             return
         self.server.end()
         for tunnel in list(self.server.keeper.tunnels):
             tunnel.abort()
         for client in list(self.server.keeper.clients):
             client.abort()
-        self._run.cancel()
+        self.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._run
+            await self.task
         await self.server.close()
 
     def find_original(self, sock: Any) -> tuple[str, int]:
@@ -239,6 +239,7 @@ class World:
         self.client = make_pod(self.chain, folder, "client")
         self.server = make_pod(self.chain, folder, "web")
         self._applications: list[asyncio.AbstractServer] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> World:
         await self.client.start()
@@ -248,12 +249,22 @@ class World:
     async def __aexit__(self, *exc: object) -> None:
         for application in self._applications:
             application.close()
+        for writer in self._writers:
+            writer.transport.abort()
         await self.client.stop()
         await self.server.stop()
 
     async def serve(self, handler: Callable[..., Awaitable[None]]) -> int:
         """Start an application for the server pod; gives its port."""
-        server = await asyncio.start_server(handler, "127.0.0.1", 0)
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._writers.append(writer)
+            try:
+                await handler(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
         self._applications.append(server)
         port: int = server.sockets[0].getsockname()[1]
         self.server.application = ("127.0.0.1", port)

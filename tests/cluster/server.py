@@ -7,8 +7,6 @@ the one that started them, also when that one is killed.
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import signal
 import socket
@@ -25,11 +23,32 @@ from urllib.error import URLError
 
 from tests.cluster.build import built_components
 from tests.cluster.certificates import Authority, signing_pair
+from tests.cluster.kubeconfig import kubeconfig
 
 READY_SECONDS: Final = 120.0
 SERVICE_RANGE: Final = "10.96.0.0/16"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 ADMIN: Final = "admin"
+# what every kube-apiserver of ours is told; paths are relative to its working folder
+SHARED_FLAGS: Final = {
+    "tls-cert-file": "serving.crt",
+    "tls-private-key-file": "serving.key",
+    "client-ca-file": "users-ca.crt",
+    "requestheader-client-ca-file": "front-ca.crt",
+    "requestheader-allowed-names": "front-proxy",
+    "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+    "requestheader-group-headers": "X-Remote-Group",
+    "requestheader-username-headers": "X-Remote-User",
+    "proxy-client-cert-file": "front.crt",
+    "proxy-client-key-file": "front.key",
+    "service-account-issuer": ISSUER,
+    "service-account-key-file": "tokens.pub",
+    "service-account-signing-key-file": "tokens.key",
+    "authorization-mode": "Node,RBAC",
+    "enable-admission-plugins": "NodeRestriction",
+    "allow-privileged": "true",
+    "profiling": "false",
+}
 
 
 class ServerError(Exception):
@@ -63,37 +82,9 @@ class ApiServer:
         name = "-".join([user, *groups, namespace]).replace(":", "_").replace("/", "_")
         if name not in self._made:
             pair = self.users.client(user, groups)
-            config = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "test",
-                "clusters": [
-                    {
-                        "name": "test",
-                        "cluster": {
-                            "server": self.url,
-                            "certificate-authority-data": _base64(self.anchor),
-                        },
-                    }
-                ],
-                "users": [
-                    {
-                        "name": user,
-                        "user": {
-                            "client-certificate-data": _base64(pair.certificate),
-                            "client-key-data": _base64(pair.key),
-                        },
-                    }
-                ],
-                "contexts": [
-                    {
-                        "name": "test",
-                        "context": {"cluster": "test", "user": user, "namespace": namespace},
-                    }
-                ],
-            }
+            text = kubeconfig(self.url, self.anchor, user, pair, namespace=namespace)
             path = self.folder / f"{name}.kubeconfig"
-            path.write_text(json.dumps(config, indent=1))
+            path.write_text(text)
             self._made[name] = path
         return self._made[name]
 
@@ -124,30 +115,13 @@ def running_api_server(folder: Path) -> Iterator[ApiServer]:
 
 def api_server_flags(port: int) -> list[str]:
     """The flags of kube-apiserver; paths are relative to its working folder."""
-    flags = {
+    flags = SHARED_FLAGS | {
         "etcd-servers": "unix://client.sock:0",
         "bind-address": "127.0.0.1",
         "secure-port": str(port),
         "permit-port-sharing": "true",  # the port is held for it until it is ready
         "endpoint-reconciler-type": "none",  # loopback is no endpoint
-        "tls-cert-file": "serving.crt",
-        "tls-private-key-file": "serving.key",
-        "client-ca-file": "users-ca.crt",
-        "requestheader-client-ca-file": "front-ca.crt",
-        "requestheader-allowed-names": "front-proxy",
-        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
-        "requestheader-group-headers": "X-Remote-Group",
-        "requestheader-username-headers": "X-Remote-User",
-        "proxy-client-cert-file": "front.crt",
-        "proxy-client-key-file": "front.key",
-        "service-account-issuer": ISSUER,
-        "service-account-key-file": "tokens.pub",
-        "service-account-signing-key-file": "tokens.key",
         "service-cluster-ip-range": SERVICE_RANGE,
-        "authorization-mode": "Node,RBAC",
-        "enable-admission-plugins": "NodeRestriction",
-        "allow-privileged": "true",
-        "profiling": "false",
     }
     return [f"--{name}={value}" for name, value in flags.items()]
 
@@ -216,9 +190,18 @@ def _tail(server: ApiServer, name: str) -> str:
 
 
 def _write_files(folder: Path, users: Authority, front: Authority, serving: Authority) -> None:
-    names = ["127.0.0.1", "localhost", "kubernetes.default.svc"]
+    for name, content in server_files(["127.0.0.1", "localhost"], users, front, serving).items():
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+
+
+def server_files(
+    names: Sequence[str], users: Authority, front: Authority, serving: Authority
+) -> dict[str, bytes]:
+    """The files that SHARED_FLAGS name, by name; the server is called by `names`."""
     leaf, proxy, tokens = serving.server(names), front.client("front-proxy"), signing_pair()
-    for name, content in {
+    return {
         "users-ca.crt": users.certificate,
         "front-ca.crt": front.certificate,
         "serving.crt": leaf.certificate,
@@ -227,11 +210,4 @@ def _write_files(folder: Path, users: Authority, front: Authority, serving: Auth
         "front.key": proxy.key,
         "tokens.pub": tokens.certificate,
         "tokens.key": tokens.key,
-    }.items():
-        path = folder / name
-        path.touch(mode=0o600)
-        path.write_bytes(content)
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    }

@@ -1,0 +1,86 @@
+"""`python -m tests.cluster up|down|status|image|shell`: one whole Kubernetes node, from nothing.
+
+For developers and for `make cluster`. Exit 0 fine, 1 it did not work, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from tests.cluster.cache import BuildError
+from tests.cluster.images import mesh_image
+from tests.cluster.node import lifecycle
+
+NAME = "lightmesh"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("action", choices=sorted(ACTIONS))
+    parser.add_argument("--name", default=NAME, help="of the node; default: %(default)s")
+    given = parser.parse_args()
+    try:
+        return ACTIONS[given.action](given.name)
+    except BuildError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+
+
+def _up(name: str) -> int:
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
+
+    plan = lifecycle.up(name, say)
+    print(f"up: export KUBECONFIG={plan.kubeconfig}")
+    return 0
+
+
+def _down(name: str) -> int:
+    print("down" if lifecycle.down(name) else "nothing to stop")
+    return 0
+
+
+def _status(name: str) -> int:
+    plan = lifecycle.find(name)
+    if plan is None:
+        print("not running: start it with  make cluster")
+        return 1
+    print(f"running: {plan.url}, logs in {plan.logs}, export KUBECONFIG={plan.kubeconfig}")
+    return 0
+
+
+def _image(name: str) -> int:
+    """Make our image of the sources as they are, and import it if the node runs."""
+    made = mesh_image()
+    plan = lifecycle.find(name)
+    if plan is not None:
+        lifecycle.import_image(plan, made)
+    print(made.name)
+    return 0
+
+
+def _shell(name: str) -> int:
+    """A shell of this machine in the node's network, for looking around."""
+    plan = lifecycle.find(name)
+    if plan is None:
+        raise BuildError("not running: start it with  make cluster")
+    pid = (plan.folder / "pid").read_text()
+    return subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net"], check=False).returncode
+
+
+ACTIONS: dict[str, Callable[[str], int]] = {
+    "down": _down,
+    "image": _image,
+    "shell": _shell,
+    "status": _status,
+    "up": _up,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Kubeconfigs as text: where a server is, whom to trust, and who one is."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from tests.cluster.certificates import Pair
+
+
+def kubeconfig(
+    url: str, anchor: bytes, user: str, pair: Pair, *, namespace: str = "default"
+) -> str:
+    """A kubeconfig with all it needs inside."""
+    cluster = {"server": url, "certificate-authority-data": _base64(anchor)}
+    proof = {
+        "client-certificate-data": _base64(pair.certificate),
+        "client-key-data": _base64(pair.key),
+    }
+    context = {"cluster": "test", "user": user, "namespace": namespace}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": user, "user": proof}],
+        "contexts": [{"name": "test", "context": context}],
+    }
+    return json.dumps(config, indent=1)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

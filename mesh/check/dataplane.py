@@ -105,7 +105,7 @@ def proxies_are_current(facts: Facts) -> Iterator[Fault]:
             continue
         seen.add((name, version))
         what = f"its proxies have version {version}, this command is {facts.our_version}"
-        yield Fault(name, what, f"restart it: `{_restart(pod)}`")
+        yield Fault(name, what, _restart(pod))
 
 
 def wanted_pods_are_meshed(facts: Facts) -> Iterator[Fault]:
@@ -131,7 +131,7 @@ def wanted_pods_are_meshed(facts: Facts) -> Iterator[Fault]:
             remedy = f"remove the obstacle, or say {labels.A_INJECT}: disabled"
             yield Fault(name, f"{what}: {why}", remedy)
         else:
-            remedy = f"they are older than the annotation or the webhook: `{_restart(pods[0])}`"
+            remedy = f"older than the annotation or the webhook: {_restart(pods[0])}"
             yield Fault(name, f"{what} ({_names(pods)})", remedy)
 
 
@@ -156,9 +156,8 @@ def annotations_are_known(facts: Facts) -> Iterator[Fault]:
 
 
 def _annotation_fault(name: str, warning: str) -> Fault:
-    return Fault(
-        name, warning, "annotations go on the pod template; `mesh inject --help` lists them"
-    )
+    remedy = "correct it on the namespace or the pod template; pods that are new then follow it"
+    return Fault(name, warning, remedy)
 
 
 def annotations_are_no_labels(facts: Facts) -> Iterator[Fault]:
@@ -213,8 +212,8 @@ def _workload(pod: Mapping[str, Any]) -> str:
 def _restart(pod: Mapping[str, Any]) -> str:
     owner = find_workload(pod)
     if owner.kind in ("deployment", "statefulset", "daemonset"):
-        return f"kubectl -n {namespace_of(pod)} rollout restart {owner.kind}/{owner.name}"
-    return f"kubectl -n {namespace_of(pod)} delete pod {name_of(pod)}, and create it again"
+        return f"`kubectl -n {namespace_of(pod)} rollout restart {owner.kind}/{owner.name}`"
+    return f"create it anew after `kubectl -n {namespace_of(pod)} delete pod {name_of(pod)}`"
 
 
 def _proxy_logs(pod: Mapping[str, Any]) -> str:
@@ -232,12 +231,7 @@ DATA_PLANE: Final = Category(
         Check("the namespace is there", namespace_is_there, Severity.FATAL),
         Check("every proxy is ready", proxies_are_ready, retryable=True),
         Check("every proxy follows destination", proxies_are_connected, retryable=True),
-        Check(
-            "every proxy is on the current bundle",
-            proxies_have_the_bundle,
-            Severity.WARNING,
-            retryable=True,
-        ),
+        Check("every proxy is on the current bundle", proxies_have_the_bundle, Severity.WARNING),
         Check("every proxy's leaf is within its time", leaves_are_valid, retryable=True),
         Check("every proxy has the command's version", proxies_are_current, Severity.WARNING),
         Check("every pod that asks for a proxy has one", wanted_pods_are_meshed, Severity.WARNING),

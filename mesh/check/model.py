@@ -38,13 +38,15 @@ class Verdict(StrEnum):
 class Fault:
     """One thing that is wrong: the object, what is wrong with it, and what to do.
 
-    `minor` makes a warning of a fault that one check of higher severity found.
+    `minor` makes a warning of a fault that a check of higher severity found; `lasting` says
+    that waiting will not heal it, whatever its check says.
     """
 
     object: str
     message: str
     remedy: str
     minor: bool = False
+    lasting: bool = False
 
     def __str__(self) -> str:
         return f"{self.object}: {self.message}" if self.object else self.message
@@ -86,6 +88,12 @@ class Result:
         return Verdict.ERROR
 
     @property
+    def may_heal(self) -> bool:
+        """Whether another look is worth the time: nobody waits for a warning."""
+        waits = self.check.retryable and self.verdict is Verdict.ERROR
+        return waits and not all(fault.lasting for fault in self.faults)
+
+    @property
     def ends_all(self) -> bool:
         return self.check.severity is Severity.FATAL and self.verdict is Verdict.ERROR
 
@@ -111,7 +119,8 @@ def _unread(check: Check, error: ApiError) -> Fault:
     """What may not be read is a warning, except where all that follows hangs on it."""
     if error.code in (401, 403):
         remedy = "ask for the right to read this, or use a kubeconfig that has it"
-        return Fault("", error.message, remedy, minor=check.severity is not Severity.FATAL)
+        minor = check.severity is not Severity.FATAL
+        return Fault("", error.message, remedy, minor=minor, lasting=True)
     if error.code == 404:
         return Fault("", error.message, "check the name, --mesh-namespace and --context")
     return Fault("", error.message, "check that the API server is reachable and healthy")

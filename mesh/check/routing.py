@@ -60,7 +60,6 @@ ROUTING: Final = Category(
             "every ServiceProfile and TrafficSplit takes effect",
             objects_take_effect,
             Severity.WARNING,
-            retryable=True,
         ),
     ),
 )

@@ -39,7 +39,7 @@ async def run_checks(
     results: list[Result] = []
     for category, check in _each(categories):
         result = judge(category, check, facts)
-        while result.faults and check.retryable and clock() < deadline:
+        while result.may_heal and clock() < deadline:
             display.waiting(result)
             await sleep(RETRY_SECONDS)
             facts = await gather()

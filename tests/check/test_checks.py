@@ -354,7 +354,7 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         changed("namespaces", set_at(0, "metadata", "annotations", {"mesh/injekt": "enabled"})),
         Verdict.WARNING,
         "namespace default: annotation mesh/injekt is not known: did you mean mesh/inject?",
-        "mesh inject --help",
+        "correct it on the namespace",
     ),
     (
         "a bad value",

@@ -93,6 +93,7 @@ class Healing:
         self.looks = looks
         self.seen = 0
         self.now = 0.0
+        self.fault = Fault("pod shop/web-1", "Pending; last event: Pulling: image", "wait")
 
     async def gather(self) -> Facts:
         self.seen += 1
@@ -106,7 +107,7 @@ class Healing:
 
     def ready(self, facts: Facts) -> Iterator[Fault]:
         if len(facts.namespaces.value) < self.looks:
-            yield Fault("pod shop/web-1", "Pending; last event: Pulling: image", "wait")
+            yield self.fault
 
     async def run(
         self, *, wait: float, retryable: bool = True, fatal: bool = False
@@ -149,6 +150,16 @@ async def test_without_wait_or_for_what_time_cannot_heal_there_is_one_look() -> 
     for cluster, wait, retryable in ((Healing(), 0.0, True), (Healing(), 60.0, False)):
         await cluster.run(wait=wait, retryable=retryable)
         assert cluster.seen == 1
+
+
+@pytest.mark.parametrize("field", ["minor", "lasting"])
+async def test_nobody_waits_for_a_warning_or_for_a_right(field: str) -> None:
+    cluster = Healing()
+    cluster.fault = Fault("you", "may not look", "ask", **{field: True})
+
+    await cluster.run(wait=60)
+
+    assert cluster.seen == 1
 
 
 async def test_a_fatal_fault_ends_the_checks() -> None:

@@ -87,7 +87,7 @@ def read_hello(data: bytes) -> ClientHello | None:
 
     Never raises: lengths that do not fit are NOT_TLS.
     """
-    verdict = classify(data[:6]) if data else None
+    verdict = _classify_tls(data) if data else None
     if verdict is not Verdict.TLS:
         return None if verdict is None else NOT_TLS
     message = _handshake_message(data)

@@ -20,6 +20,9 @@ class Verdicts:
     def __init__(self) -> None:
         self._known: dict[object, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def is_opaque(self, key: object) -> bool:
         """Whether servers talk first there, so that waiting for the client is in vain."""
         return self._known.get(key) == _SERVER_FIRST

@@ -50,9 +50,11 @@ class Sink:
         self.tunnel += data
 
 
-def read_requests(data: bytes, *, step: int = 0, trust: int = STRIP) -> Sink:
+def read_requests(
+    data: bytes, *, step: int = 0, trust: int = STRIP, into: Sink | None = None
+) -> Sink:
     """Feed `data`, whole or in pieces of `step` bytes. Raises PeerError."""
-    sink = Sink()
+    sink = into or Sink()
     sink.reader = RequestReader(sink, trust)
     for i in range(0, len(data), step or len(data) or 1):
         sink.reader.feed(data[i : i + (step or len(data))])

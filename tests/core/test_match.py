@@ -1,0 +1,142 @@
+"""Which conditions a request head meets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from mesh.core.match import compile_condition, compile_matches, compile_response_classes, is_failure
+from mesh.core.model import Condition, HeaderMatch, Match, ResponseClass, RouteClass
+
+
+@dataclass
+class Head:
+    method: str = "GET"
+    path: str = "/"
+    headers: dict[str, list[str]] = field(default_factory=dict)
+
+    def values(self, name: str, /) -> Sequence[str]:
+        return self.headers.get(name, ())
+
+
+def pattern(text: str) -> Callable[[str], bool]:
+    """Python's engine stands in for the linear-time one."""
+    compiled = re.compile(text)
+    return lambda value: compiled.fullmatch(value) is not None
+
+
+def meets(match: Match, head: Head) -> bool:
+    test = compile_matches([match], pattern)
+    return test is None or test(head)
+
+
+@pytest.mark.parametrize(
+    ("condition", "head", "expected"),
+    [
+        (Condition(path="/a"), Head(path="/a"), True),
+        (Condition(path="/a"), Head(path="/a/b"), False),
+        (Condition(path_regex="/a/[^/]+"), Head(path="/a/b"), True),
+        (Condition(path_regex="/a"), Head(path="/a/b"), False),
+        (Condition(method="POST"), Head(method="POST"), True),
+        (Condition(path="/a", method="POST"), Head(method="GET", path="/a"), False),
+        (Condition(all=(Condition(path="/a"), Condition(method="GET"))), Head(path="/a"), True),
+        (Condition(all=()), Head(), True),
+        (Condition(any=(Condition(path="/a"), Condition(path="/b"))), Head(path="/b"), True),
+        (Condition(any=()), Head(), False),
+        (Condition(negated=Condition(path="/a")), Head(path="/a"), False),
+        (Condition(negated=Condition(path="/a")), Head(path="/b"), True),
+        (Condition(status_min=500), Head(), False),
+        (Condition(), Head(), True),
+    ],
+)
+def test_a_route_condition_is_a_tree(condition: Condition, head: Head, expected: bool) -> None:
+    assert compile_condition(condition, pattern)(head) is expected
+
+
+@pytest.mark.parametrize(
+    ("match", "head", "expected"),
+    [
+        (Match(), Head(), True),
+        (Match(path="/a"), Head(path="/a"), True),
+        (Match(path_prefix="/a"), Head(path="/a/b"), True),
+        (Match(path_prefix="/a"), Head(path="/ab"), False),
+        (Match(path_prefix="/a/"), Head(path="/a"), True),
+        (Match(path_prefix="/"), Head(path="/x"), True),
+        (Match(path_regex="/v[12]/.*"), Head(path="/v2/x"), True),
+        (Match(method="GET", path="/a"), Head(method="PUT", path="/a"), False),
+        (
+            Match(headers=(HeaderMatch("X-Canary", "yes"),)),
+            Head(headers={"x-canary": ["no", "yes"]}),
+            True,
+        ),
+        (Match(headers=(HeaderMatch("x-canary", "yes"),)), Head(), False),
+        (
+            Match(headers=(HeaderMatch("user-agent", ".*Firefox.*", regex=True),)),
+            Head(headers={"user-agent": ["A Firefox"]}),
+            True,
+        ),
+    ],
+)
+def test_a_match_needs_all_its_parts(match: Match, head: Head, expected: bool) -> None:
+    assert meets(match, head) is expected
+
+
+def test_any_of_several_matches_is_enough() -> None:
+    test = compile_matches([Match(path="/a"), Match(path="/b")], pattern)
+
+    assert test is not None
+    assert [test(Head(path=path)) for path in ("/a", "/b", "/c")] == [True, True, False]
+
+
+def test_a_rule_that_every_request_meets_needs_no_test() -> None:
+    assert compile_matches([], pattern) is None
+    assert compile_matches([Match(path="/a"), Match()], pattern) is None
+
+
+def test_response_classes_are_tried_in_order() -> None:
+    route = RouteClass(
+        "r",
+        Condition(),
+        (
+            ResponseClass(Condition(status_min=404, status_max=404), is_failure=False),
+            ResponseClass(Condition(status_min=400, status_max=499)),
+            ResponseClass(Condition(status_min=503), is_failure=False),
+            ResponseClass(Condition(negated=Condition(status_min=100, status_max=599))),
+        ),
+    )
+    found = compile_response_classes(route)
+
+    assert [found(status) for status in (404, 403, 503, 504, 700, 200)] == [
+        False,
+        True,
+        False,
+        None,
+        True,
+        None,
+    ]
+    assert is_failure(504, route.response_classes)
+    assert not is_failure(503, route.response_classes)
+    assert not is_failure(200, ())
+
+
+def test_status_conditions_combine() -> None:
+    classes = (
+        ResponseClass(
+            Condition(
+                all=(
+                    Condition(status_min=400, status_max=599),
+                    Condition(any=(Condition(status_min=400), Condition(status_max=404))),
+                )
+            )
+        ),
+    )
+
+    assert [is_failure(status, classes) for status in (400, 404, 405, 500)] == [
+        True,
+        True,
+        False,
+        True,  # the default class
+    ]

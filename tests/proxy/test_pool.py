@@ -1,0 +1,45 @@
+"""Which connection is reused, which is closed."""
+
+from __future__ import annotations
+
+from proxy.pool import MAX_IDLE, Pool
+
+
+def test_the_last_one_used_is_the_first_one_taken() -> None:
+    pool: Pool[str] = Pool(4.0)
+    pool.give("a", 0.0)
+    pool.give("b", 1.0)
+
+    assert (pool.take(), pool.take(), pool.take()) == ("b", "a", None)
+
+
+def test_what_was_idle_for_too_long_is_closed() -> None:
+    pool: Pool[str] = Pool(4.0)
+    pool.give("a", 0.0)
+    pool.give("b", 3.0)
+
+    assert pool.expire(3.9) == []
+    assert pool.expire(4.0) == ["a"]
+    assert pool.expire(7.0) == ["b"]
+
+
+def test_a_dead_connection_is_not_given_out() -> None:
+    pool: Pool[str] = Pool(4.0)
+    pool.give("a", 0.0)
+    pool.give("b", 0.0)
+
+    pool.drop("b")
+    pool.drop("never seen")
+
+    assert (pool.take(), pool.take()) == ("a", None)
+
+
+def test_the_oldest_goes_when_there_are_too_many() -> None:
+    pool: Pool[int] = Pool(4.0)
+
+    closed = [pool.give(i, 0.0) for i in range(MAX_IDLE + 1)]
+
+    assert closed[-1] == 0
+    assert closed[:-1] == [None] * MAX_IDLE
+    assert len(pool.empty()) == MAX_IDLE
+    assert pool.take() is None

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ class Stage:
     kubeconfig: Path
     state: Path
     kubectl_path: str
+    addresses: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -49,8 +50,11 @@ class Stage:
         return self.kubectl("apply", "-f", "-", text=text)
 
     def service_address(self, name: str, namespace: str = "shop") -> tuple[str, int]:
-        spec = self.get("service", name, "-n", namespace)["spec"]
-        return spec["clusterIP"], spec["ports"][0]["port"]
+        """ClusterIP and first port; asked for once, since it stays as long as the Service."""
+        if (name, namespace) not in self.addresses:
+            spec = self.get("service", name, "-n", namespace)["spec"]
+            self.addresses[name, namespace] = spec["clusterIP"], spec["ports"][0]["port"]
+        return self.addresses[name, namespace]
 
     def pods(self, selector: str, namespace: str = "shop") -> list[Any]:
         items: list[Any] = self.get("pods", "-n", namespace, "-l", selector)["items"]

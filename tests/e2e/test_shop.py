@@ -32,38 +32,49 @@ def test_the_shop_answers_through_the_mesh_without_a_failure(stage: Stage) -> No
     assert after["failed"] == before["failed"]
 
 
-def test_every_connection_between_pods_is_mutually_authenticated(stage: Stage) -> None:
-    (pod,) = stage.pods("app=orders")
+def test_every_request_between_pods_is_mutually_authenticated(stage: Stage) -> None:
+    sent = _metric(stage, "app=gateway", "request_total", 'direction="outbound"')
+    came = _metric(stage, "app=orders", "request_total", 'client_id="gateway.shop.')
 
-    _, _, metrics = stage.ask((pod["status"]["podIP"], 4191), "/metrics")
-
-    inbound = [
-        line
-        for line in metrics.decode().splitlines()
-        if line.startswith("request_total{") and 'direction="inbound"' in line
-    ]
-    assert inbound
-    assert all('tls="true"' in line for line in inbound if "healthz" not in line)
-    assert any('client_id="gateway.shop.serviceaccount.identity.mesh' in line for line in inbound)
+    assert sent
+    assert all('tls="true"' in line and "server_id=" in line for line in sent)
+    assert came
 
 
-def test_no_connection_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
+def _metric(stage: Stage, selector: str, name: str, label: str) -> dict[str, float]:
+    """The series of one metric that carry `label`, from the one pod that `selector` finds."""
+    (pod,) = stage.pods(selector)
+    _, _, text = stage.ask((pod["status"]["podIP"], 4191), "/metrics")
+    found = {}
+    for line in text.decode().splitlines():
+        if line.startswith(name + "{") and label in line:
+            series, _, value = line.rpartition(" ")
+            found[series] = float(value)
+    return found
+
+
+def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
     """50 changes under 200 requests a second: from kubectl's exit to the last old answer."""
-    stage.load("/resume?rate=200", "POST")
-    late: list[float] = []
+    stage.load("/resume?rate=200&target=catalogue", "POST")
+    changes: list[tuple[float, str]] = []
     try:
         for turn in range(50):
-            version, other = ("v2", "v1") if turn % 2 == 0 else ("v1", "v2")
-            _apply_split(stage, *((0, 100) if version == "v2" else (100, 0)))
-            changed = time.time()
-            eventually(lambda now=changed: stage.load("/stats") and time.time() > now + 1.0)
-            rows = stage.load(f"/recent?since={changed}")
-            late.append(max((row[0] - changed for row in rows if row[1] == other), default=0.0))
+            _apply_split(stage, *((0, 100) if turn % 2 == 0 else (100, 0)))
+            changes.append((time.time(), "v1" if turn % 2 == 0 else "v2"))
+            sent = stage.load("/stats")["sent"]
+            eventually(lambda sent=sent: stage.load("/stats")["sent"] >= sent + 200)
+        rows = stage.load(f"/recent?since={changes[0][0]}")
     finally:
         stage.load("/resume?rate=20", "POST")
         stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
+    until = [when for when, _ in changes[1:]] + [float("inf")]
+    late = [
+        max((row[0] - when for row in rows if when < row[0] < end and row[1] == old), default=0.0)
+        for (when, old), end in zip(changes, until, strict=True)
+    ]
     assert sorted(late)[49] <= 1.0, sorted(late)[-5:]
+    assert all(row[2] == 200 for row in rows)
 
 
 def test_a_split_sends_each_version_its_share(stage: Stage) -> None:
@@ -105,15 +116,7 @@ def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
 
 def _total(stage: Stage) -> int:
     """Requests that the gateway's proxy has ever received from the load generator."""
-    (pod,) = stage.pods("app=gateway")
-    _, _, metrics = stage.ask((pod["status"]["podIP"], 4191), "/metrics")
-    return sum(
-        int(float(line.rpartition(" ")[2]))
-        for line in metrics.decode().splitlines()
-        if line.startswith("request_total{")
-        and 'direction="inbound"' in line
-        and 'client_id="load.' in line
-    )
+    return int(sum(_metric(stage, "app=gateway", "request_total", 'client_id="load.').values()))
 
 
 def _settled_total(stage: Stage) -> int:

@@ -3,7 +3,8 @@
 $RATE requests a second (20), of which every fifth places an order. `GET /stats` gives the
 counts as JSON, so that a test can hold the mesh's numbers against them, `GET /recent` the
 newest answers with the time they were asked for; `POST /pause` stops the traffic and answers
-once nothing is in flight, `POST /resume?rate=200` goes on.
+once nothing is in flight, `POST /resume?rate=200&target=catalogue` goes on, at another rate
+and straight to the catalogue if asked.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Load:
         self.counts: Counter[str] = Counter()
         self.recent: deque[tuple[float, str, int]] = deque(maxlen=_KEPT)
         self.rate = RATE
+        self.target = "gateway"
         self.running = asyncio.Event()
         self.running.set()
         self._flying: set[asyncio.Task[None]] = set()
@@ -59,9 +61,11 @@ class Load:
 
     async def ask(self, client: ClientSession, number: int) -> None:
         self.counts["sent"] += 1
-        base, asked, status, version = address_of("gateway", 8080), time.time(), 0, ""
+        base, asked, status, version = address_of(self.target, 8080), time.time(), 0, ""
         try:
-            if number % 5 == 4:
+            if self.target == "catalogue":
+                request = client.get(f"{base}/items")
+            elif number % 5 == 4:
                 request = client.post(f"{base}/api/orders", json={"item": "tea"})
             else:
                 request = client.get(f"{base}/api/items")
@@ -98,6 +102,7 @@ async def pause(request: web.Request) -> web.Response:
 async def resume(request: web.Request) -> web.Response:
     load = request.app[LOAD]
     load.rate = float(request.query.get("rate", load.rate))
+    load.target = request.query.get("target", "gateway")
     load.running.set()
     return await stats(request)
 

@@ -41,17 +41,19 @@ class Read(Generic[T]):
 
 
 class Right(NamedTuple):
-    """A permission: verb, resource (`pods`, `deployments.apps`), subresource, namespace."""
+    """A permission: verb, resource (`pods`, `deployments.apps`), subresource, namespace, name."""
 
     verb: str
     resource: str
     subresource: str = ""
     namespace: str | None = None
+    name: str = ""
 
     def __str__(self) -> str:
         what = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
         where = f" in namespace {self.namespace}" if self.namespace else ""
-        return f"{self.verb} {what}{where}"
+        which = f" {self.name}" if self.name else ""
+        return f"{self.verb} {what}{which}{where}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,11 @@ class _Gathering:
         async def review(right: Right) -> None:
             rights[right] = await read(
                 lambda: self._client.can_i(
-                    right.verb, right.resource, right.namespace, subresource=right.subresource
+                    right.verb,
+                    right.resource,
+                    right.namespace,
+                    name=right.name,
+                    subresource=right.subresource,
                 )
             )
 

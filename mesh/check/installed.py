@@ -21,7 +21,7 @@ _VERSION_KEY = "version"  # in ConfigMap mesh-config
 def needed_rights(mesh_namespace: str) -> list[Right]:
     """What `mesh stat` and the checks of the data plane take."""
     return [
-        Right("create", "serviceaccounts", "token", mesh_namespace),
+        Right("create", "serviceaccounts", "token", mesh_namespace, labels.VIEWER),
         Right("get", "pods", "proxy", mesh_namespace),
         Right("list", "pods"),
     ]

@@ -39,7 +39,7 @@ async def collect(
 ) -> tuple[Cluster, list[str]]:
     """What rows are made of, and warnings about destinations that gave no answer.
 
-    Raises ApiError when the API refuses, MeshError when no destination answers.
+    Raises MeshError when the API refuses or no destination answers.
     """
     objects: dict[str, list[Object]] = {}
     pods: list[Object] = []
@@ -75,9 +75,15 @@ async def collect(
         for selection in selections:
             tasks.start_soon(guarded, read_objects, selection.kind)
     if failures:
-        raise failures[0]
+        raise MeshError(f"{failures[0].message}; {_advice(failures[0])}") from failures[0]
     reports, warnings = _reports_of(answers, mesh_namespace)
     return Cluster(objects, pods, reports), warnings
+
+
+def _advice(error: ApiError) -> str:
+    if error.code in (401, 403):
+        return "ask for this right; `mesh check` lists those that mesh stat needs"
+    return "`mesh check` says more"
 
 
 def _query(selections: Sequence[Selection], scope: Scope) -> dict[str, str]:

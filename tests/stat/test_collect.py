@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mesh.core import labels
+from mesh.core.errors import MeshError
 from mesh.core.report import ReportsAnswer, WindowReport
 from mesh.stat.commands import stat
 from tests.check.world import control_pod
@@ -97,6 +98,24 @@ def test_one_silent_destination_is_a_warning_and_all_silent_an_error(tmp_path: P
     result, _ = run(tmp_path, **{REPORTS: 500})
     assert result.exit_code == 1
     assert "mesh check" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "advice"),
+    [
+        (f"POST {MESH}/serviceaccounts/mesh-viewer/token", 403, "ask for this right"),
+        (f"POST {MESH}/serviceaccounts/mesh-viewer/token", 404, "`mesh check` says more"),
+        ("GET /api/v1/namespaces/shop/pods", 403, "ask for this right"),
+    ],
+)
+def test_a_refusal_is_one_sentence_that_ends_with_what_to_do(
+    tmp_path: Path, path: str, code: int, advice: str
+) -> None:
+    result, _ = run(tmp_path, **{path: code})
+
+    assert isinstance(result.exception, MeshError)
+    assert str(result.exception).startswith(f"{path} answered {code}; ")
+    assert advice in str(result.exception)
 
 
 def test_splits_of_every_served_group_are_read(tmp_path: Path) -> None:

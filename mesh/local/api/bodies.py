@@ -57,7 +57,7 @@ def decode(media: str, raw: bytes) -> Body:
 class _Pairs(dict[str, Any]):
     """A JSON object in which a key stood twice; the last value holds, as in Go."""
 
-    __slots__ = ("twice",)
+    twice: list[str]
 
 
 def decode_json(raw: bytes) -> Body:

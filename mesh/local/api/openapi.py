@@ -148,7 +148,7 @@ _SCALARS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 _SPECIAL: Final[Mapping[str, Mapping[str, Any]]] = {
     "IntOrString": {
-        "type": "string",
+        "oneOf": [{"type": "integer"}, {"type": "string"}],
         "format": "int-or-string",
         "description": (
             "IntOrString is a type that can hold an int32 or a string.  When used in JSON or "
@@ -156,7 +156,10 @@ _SPECIAL: Final[Mapping[str, Mapping[str, Any]]] = {
             "allows you to have, for example, a JSON field that can accept a name or number."
         ),
     },
-    "Quantity": {"type": "string", "description": "Quantity is a number with a suffix: 500m, 2Gi."},
+    "Quantity": {
+        "oneOf": [{"type": "string"}, {"type": "number"}],
+        "description": "Quantity is a number with a suffix: 500m, 2Gi.",
+    },
 }
 
 

@@ -50,6 +50,8 @@ _VERIFY_REASONS: Final = {
     48: "name-not-permitted",
 }
 
+_CLOCK_REASONS: Final = ("certificate-not-yet-valid", "certificate-expired")
+
 
 class HasPeer(Protocol):
     """An SSLObject or SSLSocket after its handshake."""
@@ -192,7 +194,8 @@ def prove_leaf(client: ssl.SSLContext, server: ssl.SSLContext, expected: Workloa
                 _step(end)
     except ssl.SSLError as error:
         reason = failure_reason(error)
-        raise IdentityError(reason, f"the leaf does not verify: {_words(error)}") from error
+        hint = "; check the clock of this node" if reason in _CLOCK_REASONS else ""
+        raise IdentityError(reason, f"the leaf does not verify: {_words(error)}{hint}") from error
     for end in ends:
         if peer_workload(end) != expected:
             raise IdentityError(

@@ -273,6 +273,23 @@ async def test_an_answer_that_does_not_prove_us_is_refused(tmp_path: Path, kind:
     assert rig.credentials.bundle == rig.chain.bundle
 
 
+@pytest.mark.parametrize("skew", [-280.0, 280.0])
+async def test_a_clock_five_minutes_off_is_no_problem(tmp_path: Path, skew: float) -> None:
+    rig = Rig(tmp_path)
+    rig.chain.skew = skew
+
+    async with running(rig):
+        assert rig.credentials.ready
+
+
+async def test_a_clock_further_off_is_named(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.chain.skew = 400.0
+
+    with pytest.raises(IdentityError, match="check the clock of this node"):
+        await rig.credentials._renew()
+
+
 async def test_without_a_bundle_identity_is_not_asked(tmp_path: Path) -> None:
     rig = Rig(tmp_path, bundle="")
     task = asyncio.create_task(rig.credentials.run())

@@ -70,6 +70,21 @@ class ResponseReader(HeadReader):
             return
         if not self.waiting:
             raise PeerError("unasked_response", "bytes that no request asked for", status=502)
+        if self._method == b"CONNECT" and len(data) > 1:
+            self._feed_singly(data)
+        else:
+            self._parse(data)
+
+    def _feed_singly(self, data: bytes) -> None:
+        """Byte by byte: llhttp cannot say where the head of a CONNECT's answer ends, and what
+        a tunnel carries must not be parsed."""
+        for i in range(len(data)):
+            if self._tunnel or not self.waiting:
+                self.feed(data[i:])
+                return
+            self._parse(data[i : i + 1])
+
+    def _parse(self, data: bytes) -> None:
         was_head = self._state == HEAD
         try:
             self._parser.feed_data(data)
@@ -140,8 +155,6 @@ class ResponseReader(HeadReader):
             self._skip = True
             response.length = 0
         elif self._method == b"CONNECT" and status < 300:
-            if self._framing is not None:
-                raise PeerError("bad_response", "a body in a tunnel's opening", status=502)
             self._tunnel = True
             response.upgrade = b"connect"
         elif status == 204 or status == 304:
@@ -178,14 +191,11 @@ class ResponseReader(HeadReader):
     def on_body(self, data: bytes) -> None:
         if self._skip:
             raise PeerError("bad_response", "a body where none may be", status=502)
-        if self._tunnel:
-            self._sink.on_tunnel(data)
-        else:
-            self._sink.on_body(data)
+        self._sink.on_body(data)
 
     def on_message_complete(self) -> None:
         self._state = IDLE
-        if self._skip or self._reason_is_interim():
+        if self._skip or self._tunnel or self._reason_is_interim():
             return
         self.waiting = False
         self._sink.on_end(self._take_trailers() if self._fields else None)

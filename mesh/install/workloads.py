@@ -62,6 +62,8 @@ def _pod(values: Values, part: Part) -> dict[str, Any]:
     volumes = _volumes(values, {item["name"] for item in environment})
     spec: dict[str, Any] = {
         "serviceAccountName": part.name,
+        # the kubelet would set MESH_INJECT_PORT and the like to tcp://..., for our own Services
+        "enableServiceLinks": False,
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "securityContext": {
             "runAsNonRoot": True,

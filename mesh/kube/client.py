@@ -9,6 +9,7 @@ kind, and its watch has no read timeout, so a frozen one never heals. Watching i
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any, Final
 import httpx2 as httpx
 import msgspec
 from lightkube.config import client_adapter
+from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError as LightkubeConfigError
 
 from mesh.core import labels
@@ -71,6 +73,16 @@ class Reviewed:
         return None
 
 
+class _Parameters(client_adapter.ConnectionParams):
+    """Takes the API server's certificate as it is: Python 3.13 began to refuse those without an
+    Authority Key Identifier, and clusters made by hand or long ago have such ones."""
+
+    def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
+        found: dict[str, Any] = super().httpx_params(config)
+        found["verify"].verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return found
+
+
 class KubeClient:
     """One connection pool to one API server; use as an async context manager.
 
@@ -90,9 +102,7 @@ class KubeClient:
         self.access = access
         self._timeout = timeout
         self._field_manager = field_manager
-        parameters = client_adapter.ConnectionParams(
-            timeout=httpx.Timeout(timeout), trust_env=not access.in_cluster
-        )
+        parameters = _Parameters(timeout=httpx.Timeout(timeout), trust_env=not access.in_cluster)
         try:
             self._http = client_adapter.AsyncClient(access.config, parameters)
         except (LightkubeConfigError, OSError, ValueError) as error:

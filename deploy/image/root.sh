@@ -6,7 +6,7 @@ set -eu
 root=$1
 release=trixie # OpenSSL 3.5 and a CPython built with profile-guided optimisation
 
-mmdebstrap --quiet --variant=extract --include=base-files,iptables,python3 \
+mmdebstrap --quiet --variant=extract --include=base-files,iptables,libstdc++6,python3 \
   "$release" "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 
 cd "$root"

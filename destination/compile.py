@@ -6,19 +6,19 @@ can touch no other object's result. What one unit is made of is in `unit`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from destination.endpoints import Cluster
-from destination.facts import Key, Pod
+from destination.facts import Key
 from destination.fragments import Outcome, Ref, RejectedFragment
 from destination.snapshot import Port, Reach, Snapshot, Unit
 from destination.store import Store, Touched
 from destination.unit import compile_unit
 from mesh.core.model import Verdict
 
-H = TypeVar("H", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
@@ -40,45 +40,55 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
 
     What comes out equal keeps its identity, so that readers can compare with `is`.
     """
-    units, outcomes = dict(old.units), dict(old.outcomes)
-    services: set[Key] = set()
-    objects: set[Ref] = set()
+    units, verdicts = _compile_units(old, store, touched)
+    pods = _moved(old.pods, {key: store.effective_pod(key) for key in touched.pods})
+    members = _moved(old.members, {key: _services_of(store, key) for key in touched.pods})
+    changed_pods = pods.keys() | members.keys()
+    cluster_ips = _moved(
+        old.cluster_ips,
+        {ip: min(store.services_at.get(ip, ()), default=None) for ip in touched.addresses},
+    )
+    pod_ips = _moved(old.pod_ips, {ip: _pod_at(store, ip) for ip in touched.addresses})
+    outcomes = old.outcomes.changed(verdicts)
+    arrived = {ref for ref in touched.arrived if ref in outcomes}
+    addresses = cluster_ips.keys() | pod_ips.keys()
+    for key in changed_pods:  # what an address means hangs on its pod
+        for pod in (old.pods.get(key), pods.get(key)):
+            addresses.update(pod.ips if pod is not None else ())
+    snapshot = Snapshot(
+        version=old.version + 1,
+        cluster=old.cluster,
+        units=old.units.changed(units),
+        cluster_ips=old.cluster_ips.changed(cluster_ips),
+        pods=old.pods.changed(pods),
+        pod_ips=old.pod_ips.changed(pod_ips),
+        members=old.members.changed(members),
+        outcomes=outcomes,
+        bundle=store.bundle,
+    )
+    reach = Reach(
+        services=frozenset(units),
+        pods=frozenset(changed_pods),
+        addresses=frozenset(addresses),
+        objects=frozenset(verdicts.keys() | arrived),
+        bundle=touched.bundle,
+    )
+    return snapshot, reach
+
+
+def _compile_units(
+    old: Snapshot, store: Store, touched: Touched
+) -> tuple[dict[Key, Unit | None], dict[Ref, Outcome | None]]:
+    """The units and outcomes that differ from the old snapshot's."""
+    units: dict[Key, Unit | None] = {}
     verdicts: dict[Ref, Outcome | None] = {
         ref: _lone_outcome(store, ref) for ref in touched.objects
     }
     for key in touched.services:
         unit, found = compile_unit(store, old.cluster, key)
         verdicts.update(found)
-        if _put(units, key, None if unit is None else _shared(unit, units.get(key))):
-            services.add(key)
-    for ref, outcome in verdicts.items():
-        if _put(outcomes, ref, outcome):
-            objects.add(ref)
-    arrived = {ref for ref in touched.arrived if ref in outcomes}
-    pods, members, changed_pods = _next_pods(old, store, touched.pods)
-    cluster_ips, pod_ips, addresses = _next_addresses(old, store, touched.addresses)
-    for key in changed_pods:  # what an address means hangs on its pod
-        for known in (old.pods.get(key), pods.get(key)):
-            addresses.update(known.ips if known is not None else ())
-    reach = Reach(
-        frozenset(services),
-        frozenset(changed_pods),
-        frozenset(addresses),
-        frozenset(objects | arrived),
-        touched.bundle,
-    )
-    snapshot = Snapshot(
-        version=old.version + 1,
-        cluster=old.cluster,
-        units=units if services else old.units,
-        cluster_ips=cluster_ips,
-        pods=pods,
-        pod_ips=pod_ips,
-        members=members,
-        outcomes=outcomes if objects else old.outcomes,
-        bundle=store.bundle,
-    )
-    return snapshot, reach
+        units[key] = None if unit is None else _shared(unit, old.units.get(key))
+    return _moved(old.units, units), _moved(old.outcomes, verdicts)
 
 
 def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:
@@ -89,40 +99,19 @@ def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:
     return None
 
 
-def _next_pods(
-    old: Snapshot, store: Store, touched: Iterable[Key]
-) -> tuple[Mapping[Key, Pod], Mapping[Key, tuple[Key, ...]], set[Key]]:
-    touched = tuple(touched)
-    if not touched:
-        return old.pods, old.members, set()
-    pods, members, changed = dict(old.pods), dict(old.members), set()
-    for key in touched:
-        # Both, always: `or` would skip the second.
-        moved = [
-            _put(pods, key, store.effective_pod(key)),
-            _put(members, key, tuple(sorted(store.services_of_pod.get(key, ()))) or None),
-        ]
-        if any(moved):
-            changed.add(key)
-    return pods, members, changed
+def _services_of(store: Store, pod: Key) -> tuple[Key, ...] | None:
+    """The Services that have a pod as an endpoint, ready or not."""
+    return tuple(sorted(store.services_of_pod.get(pod, ()))) or None
 
 
-def _next_addresses(
-    old: Snapshot, store: Store, touched: Iterable[str]
-) -> tuple[Mapping[str, Key], Mapping[str, Key], set[str]]:
-    touched = tuple(touched)
-    if not touched:
-        return old.cluster_ips, old.pod_ips, set()
-    cluster_ips, pod_ips, changed = dict(old.cluster_ips), dict(old.pod_ips), set()
-    for address in touched:
-        pod = store.pod_at(address)
-        moved = [
-            _put(cluster_ips, address, min(store.services_at.get(address, ()), default=None)),
-            _put(pod_ips, address, None if pod is None else pod.key),
-        ]
-        if any(moved):
-            changed.add(address)
-    return cluster_ips, pod_ips, changed
+def _pod_at(store: Store, address: str) -> Key | None:
+    pod = store.pod_at(address)
+    return None if pod is None else pod.key
+
+
+def _moved(old: Mapping[K, V], new: Mapping[K, V | None]) -> dict[K, V | None]:
+    """Those entries of `new` (None: no entry) that differ from `old`."""
+    return {key: value for key, value in new.items() if old.get(key) != value}
 
 
 def _shared(new: Unit, old: Unit | None) -> Unit:
@@ -148,14 +137,3 @@ def _shared_port(new: Port, unit: Unit) -> Port:
     }
     service = old.service if old.service == new.service else new.service
     return replace(new, service=service, targets=targets)
-
-
-def _put(mapping: dict[H, V], key: H, value: V | None) -> bool:
-    """Put `value` in (None: take out); False when nothing changed."""
-    if mapping.get(key) == value:
-        return False
-    if value is None:
-        del mapping[key]
-    else:
-        mapping[key] = value
-    return True

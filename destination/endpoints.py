@@ -43,21 +43,36 @@ def find_endpoints(
     ready: dict[tuple[str, int], tuple[Endpoint, str]] = {}
     last: dict[tuple[str, int], tuple[Endpoint, str]] = {}
     behind: dict[str, int] = {}
+    pods = store.pods
     for item, number in _addresses(store, service, port):
         behind[item.address] = number
-        pod = store.effective_pod(item.pod) if item.pod is not None else None
-        if item.pod is not None and not _is_same_pod(item, pod):
-            continue
-        endpoint = describe(cluster, pod, item.address, number, zone=item.zone)
-        node = item.node or (pod.node if pod is not None else "")
-        is_leaving = pod is not None and pod.leaving and not service.publish_not_ready
+        node, is_leaving = item.node, False
+        if item.pod is not None:
+            pod = pods.get(item.pod)
+            if pod is None or not _is_same_pod(item, pod):
+                continue
+            node = node or pod.node
+            is_leaving = pod.leaving and not service.publish_not_ready
         if item.ready and not is_leaving:
-            ready[item.address, number] = (endpoint, node)
+            ready[item.address, number] = (_endpoint(store, cluster, item, number), node)
         elif item.serving and (item.leaving or is_leaving):
-            last[item.address, number] = (endpoint, node)
+            last[item.address, number] = (_endpoint(store, cluster, item, number), node)
     # With nothing ready, endpoints that still serve while they end beat none (KEP-1669).
     chosen = [pair for _, pair in sorted((ready or last).items())]
     return Found(tuple(e for e, _ in chosen), tuple(node for _, node in chosen), behind)
+
+
+def _endpoint(store: Store, cluster: Cluster, item: SliceEndpoint, number: int) -> Endpoint:
+    """The endpoint of a slice's address, made once for as long as its pod stays as it is."""
+    if item.pod is None:
+        return describe(cluster, None, item.address, number, zone=item.zone)
+    known = store.described.setdefault(item.pod, {})
+    found = known.get((item.address, number, item.zone))
+    if found is None:
+        pod = store.effective_pod(item.pod)
+        found = describe(cluster, pod, item.address, number, zone=item.zone)
+        known[item.address, number, item.zone] = found
+    return found
 
 
 def describe(
@@ -115,8 +130,8 @@ def _addresses(
                 yield item, number
 
 
-def _is_same_pod(item: SliceEndpoint, pod: Pod | None) -> bool:
-    if pod is None or not pod.running or item.address not in pod.ips:
+def _is_same_pod(item: SliceEndpoint, pod: Pod) -> bool:
+    if not pod.running or item.address not in pod.ips:
         return False
     return not item.pod_uid or item.pod_uid == pod.uid
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -198,6 +199,8 @@ class LiveCluster:
             bundle=True,
         )
         self.synced.set()
+        gc.collect()
+        gc.freeze()  # what is known now lives long: the collector need not look at it again
         log.info("cluster known services=%d pods=%d", len(snapshot.units), len(snapshot.pods))
         self._put_in_force(snapshot, reach)
 

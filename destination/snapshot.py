@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from destination.endpoints import Cluster
 from destination.facts import Key, Pod
 from destination.fragments import Outcome, Ref
+from destination.layered import Layered
 from mesh.core.model import Profile, Protocol, Rule, Service, Target
 
 EVERYONE = ""  # the client namespace that stands for all without objects of their own
@@ -58,12 +59,12 @@ class Snapshot:
 
     version: int = 0
     cluster: Cluster = field(default_factory=Cluster)
-    units: Mapping[Key, Unit] = field(default_factory=dict)
-    cluster_ips: Mapping[str, Key] = field(default_factory=dict)  # address -> Service
-    pods: Mapping[Key, Pod] = field(default_factory=dict)
-    pod_ips: Mapping[str, Key] = field(default_factory=dict)
-    members: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)  # pod -> Services
-    outcomes: Mapping[Ref, Outcome] = field(default_factory=dict)
+    units: Layered[Key, Unit] = field(default_factory=Layered)
+    cluster_ips: Layered[str, Key] = field(default_factory=Layered)  # address -> Service
+    pods: Layered[Key, Pod] = field(default_factory=Layered)
+    pod_ips: Layered[str, Key] = field(default_factory=Layered)
+    members: Layered[Key, tuple[Key, ...]] = field(default_factory=Layered)  # pod -> Services
+    outcomes: Layered[Ref, Outcome] = field(default_factory=Layered)
     bundle: str = ""
 
 

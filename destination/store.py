@@ -38,7 +38,7 @@ from destination.fragments import (
     SplitFragment,
 )
 from mesh.core import labels
-from mesh.core.model import Problem, Severity, Source
+from mesh.core.model import Endpoint, Problem, Severity, Source
 
 H = TypeVar("H", bound=Hashable)
 J = TypeVar("J", bound=Hashable)
@@ -126,6 +126,8 @@ class Store:
         self.slices: dict[Key, Slice] = {}
         self.fragments: dict[Ref, Fragment] = {}
         self.seen: dict[Ref, Seen] = {}
+        # pod -> its endpoints by address, port and zone, as `endpoints` described them
+        self.described: dict[Key, dict[tuple[str, int, str], Endpoint]] = {}
         self.slices_of: Index[Key, Key] = Index()  # service -> slices
         self.services_of_pod: defaultdict[Key, dict[Key, int]] = defaultdict(dict)
         self.pods_at: Index[str, Key] = Index()  # address -> pods
@@ -199,6 +201,7 @@ class Store:
             touched.services |= self._members.get(name, set())
             touched.pods |= self._inhabitants.get(name, set())
             for pod in self._inhabitants.get(name, ()):
+                self.described.pop(pod, None)
                 touched.services.update(self.services_of_pod.get(pod, ()))
                 touched.addresses.update(self.pods[pod].ips)
 
@@ -206,6 +209,7 @@ class Store:
         old = self.pods.get(key)
         if not _swap(self.pods, key, new):
             return
+        self.described.pop(key, None)
         for pod, change in ((old, self.pods_at.unlink), (new, self.pods_at.link)):
             for address in pod.ips if pod is not None else ():
                 change(address, key)

@@ -89,12 +89,18 @@ class TrustKeeper:
 
     async def run(self) -> None:
         """Look again every few seconds, until cancelled; failures are logged and outlived."""
+        is_away = False
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self.refresh()
+                if is_away:
+                    log.info("trust read again")
+                is_away = False
             except ApiError as error:
-                log.warning("trust not read again error=%s", error.message)
+                if not is_away:  # once an outage
+                    log.warning("trust not read again error=%s", error.message)
+                is_away = True
             except Exception:
                 log.exception("trust not read again")
 

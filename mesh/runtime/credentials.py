@@ -193,6 +193,9 @@ class Credentials:
         self._restore()
         while True:
             wait = self.renew_at - self._clock()
+            if not hash_bundle(self.bundle):
+                await self._wait_for_bundle()
+                continue
             if wait > 0:
                 await self._sleep(min(wait, _LONGEST_SLEEP))
                 continue
@@ -204,11 +207,15 @@ class Credentials:
                 log.exception("leaf not renewed identity=%s", self.identity)
                 self._failed("bug", str(error))
 
+    async def _wait_for_bundle(self) -> None:
+        if self.last_reason != "no-bundle":
+            self.last_reason = "no-bundle"
+            log.info("waiting for the trust bundle identity=%s", self.identity)
+        await self._sleep(_LONGEST_SLEEP)
+
     # -- leaf -------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
-        if not hash_bundle(self.bundle):
-            raise IdentityError("no-bundle", "waiting for the trust bundle")
         key = self._key_dir / "key.pem"
         try:
             prepare_key_dir(self._key_dir)

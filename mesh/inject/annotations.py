@@ -52,6 +52,7 @@ _SYNONYMS: Final = {"plain": "text", "apache": "text"}
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@-]{0,254}")
 _FOREIGN_IMAGE = re.compile(r"linkerd|istio|envoy|proxyv2")
 _LEVELS: Final = {"warn": "warning", "trace": "debug", "off": "error"}
+_LONGEST = 2048  # characters of a value: every pod of a workload pays for reading it
 _SHOWN = 60  # characters of a foreign value in a message
 
 
@@ -90,6 +91,8 @@ def resolve(
             if name is None or (where and not annotation.namespace):
                 continue
             try:
+                if len(keys[name]) > _LONGEST:
+                    raise ValueError(f"expected at most {_LONGEST} characters")
                 texts[annotation.name] = parse(keys[name].strip(), annotation, port_names or {})
                 break
             except ValueError as error:

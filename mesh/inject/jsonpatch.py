@@ -5,8 +5,7 @@ Deliberately without `move`, `copy` and array diffs: a patch here is written, no
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Op = dict[str, Any]
@@ -14,14 +13,15 @@ Path = tuple[str | int, ...]
 
 
 class PatchBuilder:
-    """Collects operations and keeps a copy of the document as it is after them.
+    """Collects operations; `document` is what the given one is after them.
 
-    Missing (or null) parents are created on the way: a map, or a list where the next step
-    is an index.
+    The given document is never changed, and shares with the result whatever no operation
+    touched. Missing (or null) parents are created on the way: a map, or a list where the next
+    step is an index.
     """
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = copy.deepcopy(document)
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document: dict[str, Any] = dict(document)
         self.ops: list[Op] = []
 
     def add(self, path: Path, value: Any) -> None:
@@ -41,7 +41,7 @@ class PatchBuilder:
         self._push({"op": "remove", "path": pointer(path)})
 
     def _push(self, op: Op) -> None:
-        apply_patch(self.document, [op], in_place=True)
+        self.document = apply_patch(self.document, [op])
         self.ops.append(op)
 
 
@@ -55,50 +55,62 @@ def parse_pointer(text: str) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
-def apply_patch(
-    document: dict[str, Any], ops: Iterable[Op], *, in_place: bool = False
-) -> dict[str, Any]:
-    """The document after `ops`. Raises ValueError where a path does not exist."""
-    result = document if in_place else copy.deepcopy(document)
+def apply_patch(document: Mapping[str, Any], ops: Iterable[Op]) -> dict[str, Any]:
+    """A document after `ops`; the given one stays. Raises ValueError for a path that is not there.
+
+    Maps and lists on a path are copied, everything beside it is shared.
+    """
+    result: Any = document
     for op in ops:
-        _apply_one(result, op)
-    return result
+        result = _changed(result, parse_pointer(op["path"]), op)
+    return dict(result)
 
 
-def _apply_one(document: dict[str, Any], op: Op) -> None:
-    *parents, last = parse_pointer(op["path"])
-    target: Any = document
-    for step in parents:
-        target = _child(target, step)
-    kind, value = op["op"], copy.deepcopy(op.get("value"))
-    if isinstance(target, list):
-        _apply_to_list(target, kind, last, value)
-    elif isinstance(target, dict) and (kind == "add" or last in target):
-        if kind == "remove":
-            del target[last]
+def _changed(node: Any, steps: list[str], op: Op) -> Any:
+    """A copy of `node` after one operation below it."""
+    step, *rest = steps
+    if isinstance(node, Mapping):
+        members = dict(node)
+        if rest and step in members:
+            members[step] = _changed(members[step], rest, op)
+        elif not rest and op["op"] == "remove" and step in members:
+            del members[step]
+        elif not rest and (op["op"] == "add" or step in members):
+            members[step] = op["value"]
         else:
-            target[last] = value
-    else:
-        raise ValueError(f"patch {kind} {op['path']}: no such place")
+            raise _no_such_place(op)
+        return members
+    if isinstance(node, list):
+        return _changed_list(node, step, rest, op)
+    raise _no_such_place(op)
 
 
-def _apply_to_list(target: list[Any], kind: str, step: str, value: Any) -> None:
-    index = len(target) if step == "-" else int(step)
-    if not 0 <= index < len(target) + (kind == "add"):
-        raise ValueError(f"patch {kind}: index {step} of a list of {len(target)}")
-    if kind == "add":
-        target.insert(index, value)
-    elif kind == "remove":
-        del target[index]
+def _changed_list(node: list[Any], step: str, rest: list[str], op: Op) -> list[Any]:
+    items = list(node)
+    index = len(items) if step == "-" else int(step)
+    inserts = not rest and op["op"] == "add"
+    if not 0 <= index < len(items) + inserts:
+        raise _no_such_place(op)
+    if rest:
+        items[index] = _changed(items[index], rest, op)
+    elif inserts:
+        items.insert(index, op["value"])
+    elif op["op"] == "remove":
+        del items[index]
     else:
-        target[index] = value
+        items[index] = op["value"]
+    return items
+
+
+def _no_such_place(op: Op) -> ValueError:
+    return ValueError(f"patch {op['op']} {op['path']}: no such place")
 
 
 def _child(parent: Any, step: str | int) -> Any:
     """The child, or None when there is none."""
-    if isinstance(parent, dict):
+    if isinstance(parent, Mapping):
         return parent.get(str(step))
-    if isinstance(parent, Sequence) and not isinstance(parent, str):
+    if isinstance(parent, list):
         index = int(step)
         return parent[index] if 0 <= index < len(parent) else None
     return None

@@ -30,8 +30,8 @@ def rewrite_probes(
     skipped = parse_ports(skip_inbound)
     for name in PROBES:
         probe = container.get(name)
-        socket = probe.get("tcpSocket") if isinstance(probe, Mapping) else None
-        if not isinstance(probe, Mapping) or not isinstance(socket, Mapping) or socket.get("host"):
+        socket = probe.get("tcpSocket") if isinstance(probe, dict) else None
+        if not isinstance(probe, dict) or not isinstance(socket, dict) or socket.get("host"):
             continue  # a host of its own is probed elsewhere than in this pod
         port = resolve_port(container, socket.get("port"))
         if port is None:
@@ -64,7 +64,7 @@ def resolve_port(container: Mapping[str, Any], port: Any) -> int | None:
 def container_ports(container: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(name, number) of the TCP ports that a container declares; the name may be ""."""
     for entry in container.get("ports") or []:
-        if not isinstance(entry, Mapping) or (entry.get("protocol") or "TCP") != "TCP":
+        if not isinstance(entry, dict) or (entry.get("protocol") or "TCP") != "TCP":
             continue
         if isinstance(entry.get("containerPort"), int):
             yield str(entry.get("name") or ""), entry["containerPort"]

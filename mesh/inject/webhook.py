@@ -77,10 +77,18 @@ class Metrics:
 class Webhook:
     """Answers admission requests from a view of the cluster."""
 
-    def __init__(self, view: View, metrics: Metrics, tell: Callable[[News], None]) -> None:
+    def __init__(
+        self,
+        view: View,
+        metrics: Metrics,
+        tell: Callable[[News], None],
+        *,
+        deadline: float = DEADLINE,
+    ) -> None:
         self._view = view
         self._metrics = metrics
         self._tell = tell
+        self._deadline = deadline
 
     def make_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY)
@@ -92,7 +100,7 @@ class Webhook:
         """One pod."""
         started = time.monotonic()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._deadline):
                 review = parse_review(await request.read())
                 response = await self._admit(review)
         except (PeerError, ApiError, TimeoutError) as error:
@@ -111,7 +119,7 @@ class Webhook:
     async def validate(self, request: web.Request) -> web.Response:
         """One ServiceProfile or TrafficSplit: allowed, with warnings."""
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._deadline):
                 review = parse_review(await request.read())
         except (PeerError, TimeoutError) as error:
             return self._failed(error)

@@ -194,3 +194,10 @@ def test_a_request_above_its_limit_is_lowered_so_that_the_pod_can_start() -> Non
 
     assert found["mesh/proxy-memory-request"] == "64Mi"
     assert len(found.warnings) == 1
+
+
+def test_a_value_of_many_thousand_characters_is_not_even_read() -> None:
+    found = resolve({"mesh/opaque-ports": "1," * 50_000}, {}, InjectConfig())
+
+    assert found["mesh/opaque-ports"] == ""
+    assert "expected at most 2048 characters" in found.warnings[0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import compileall
 import contextlib
 import fcntl
-import ipaddress
 import json
 import os
 import shutil
@@ -27,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import mesh
-from mesh.core.errors import ConfigError, MeshError
+from mesh.core.errors import MeshError
 from mesh.local.node import ranges as ranges_
+from mesh.local.node import record
 from mesh.local.node.ranges import API_PORT, Ranges
 
 _STARTED_WITHIN = 30.0  # seconds
@@ -118,35 +118,9 @@ def _wait_free(folder: Path, seconds: float) -> bool:
     return True
 
 
-def _started_at(pid: int) -> str:
-    """The start time of a living process in ticks, else empty: proc_pid_stat(5) field 22."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = text.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((folder / "cluster.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _running_pid(folder: Path) -> int | None:
-    record = _record(folder)
-    if record is None or not record.get("pid"):
-        return None
-    pid = int(record["pid"])
-    return pid if _started_at(pid) == record.get("started") else None
-
-
-def _cluster(folder: Path, record: dict[str, Any]) -> Cluster:
-    ranges = Ranges(**record["ranges"])
-    return Cluster(folder, folder / "kubeconfig", ranges, int(record["pid"]))
+def _cluster(folder: Path, note: dict[str, Any]) -> Cluster:
+    ranges = Ranges(**note["ranges"])
+    return Cluster(folder, folder / "kubeconfig", ranges, int(note["pid"]))
 
 
 # -- up ---------------------------------------------------------------------------------------
@@ -167,8 +141,8 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
         _clean(folder)
         _wait_for_link(folder)
         for attempt in range(_TRIES):
-            ranges, fresh = _ranges(folder, options or Options())
-            cluster = _start(folder, ranges, lock, retry=fresh and attempt < _TRIES - 1)
+            ranges = _ranges(folder, options or Options())
+            cluster = _start(folder, ranges, lock, retry=attempt < _TRIES - 1)
             if cluster is not None:
                 return cluster
     raise MeshError("no address ranges stayed free: other clusters start at the same time")
@@ -224,7 +198,7 @@ def _answers(found: Cluster) -> bool:
 
 def _clean(folder: Path) -> None:
     """What a killed run may have left: only files; the rest went with its namespaces."""
-    (folder / "cluster.json").unlink(missing_ok=True)
+    record.forget(folder)
     for entry in (folder / "run").iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -232,38 +206,19 @@ def _clean(folder: Path) -> None:
             entry.unlink()
 
 
-def _ranges(folder: Path, options: Options) -> tuple[Ranges, bool]:
-    """The ranges of this state's last run, or fresh ones; and whether they are fresh."""
-    saved = folder / "ranges.json"
+def _ranges(folder: Path, options: Options) -> Ranges:
+    """The ranges of this state's last run where they are free and wanted, else fresh ones."""
     taken = ranges_.taken_on_machine()
-    if saved.exists():
-        kept = Ranges(**json.loads(saved.read_text()))
-        asked = {
-            cidr
-            for cidr in (options.pod_cidr, options.service_cidr)
-            if cidr and cidr not in (kept.pods, kept.services)
-        }
-        if asked:
-            raise ConfigError(
-                f"{folder}: this cluster was made with pods in {kept.pods} and Services in "
-                f"{kept.services}: remove the folder to begin anew"
-            )
-        for text in filter(None, asdict(kept).values()):
-            _must_be_free(folder, text, taken)
-        return kept, False
     ipv6 = options.ipv6 and ranges_.machine_has_ipv6()
-    made = ranges_.pick(taken, ipv6=ipv6, pods=options.pod_cidr, services=options.service_cidr)
-    return made, True
-
-
-def _must_be_free(folder: Path, text: str, taken: list[ranges_.Network]) -> None:
-    network = ipaddress.ip_network(text)
-    for other in taken:
-        if other.version == network.version and other.overlaps(network):
-            raise ConfigError(
-                f"{folder}: its range {text} now overlaps {other} on this machine: remove that "
-                "route, or remove the folder to begin anew"
-            )
+    try:
+        kept = Ranges(**json.loads((folder / "ranges.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        kept = None
+    if kept is not None and ranges_.are_free(kept, taken):
+        wanted = (options.pod_cidr or kept.pods, options.service_cidr or kept.services, ipv6)
+        if wanted == (kept.pods, kept.services, bool(kept.pods6)):
+            return kept
+    return ranges_.pick(taken, ipv6=ipv6, pods=options.pod_cidr, services=options.service_cidr)
 
 
 def _link(folder: Path) -> str:
@@ -324,11 +279,9 @@ def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster |
                 fields = json.loads(line)
                 if "pid" in fields:
                     pid = int(fields["pid"])
-                    _note(folder, pid, ranges, ready=False)
                     _compile(Path(config["source"]))
                 elif "ready" in fields:
-                    _write(folder / "ranges.json", asdict(ranges))
-                    return _note(folder, pid, ranges, ready=True)
+                    return _cluster(folder, record.read(folder) or {})
                 elif fields.get("taken") and retry:
                     _wait_for_link(folder)
                     return None
@@ -336,7 +289,7 @@ def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster |
                     raise MeshError(f"mesh local up: {fields['error']}")
         raise MeshError(f"mesh local up: the daemon died at its start: {_last_words(folder)}")
     except BaseException:
-        _end(pid)
+        _end(pid or record.living_pid(folder) or 0)
         raise
     finally:
         starter.wait()
@@ -344,9 +297,9 @@ def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster |
 
 def _end(pid: int) -> None:
     """Kill PID 1 of a node that did not come up, and wait until all of it is gone."""
-    started = _started_at(pid) if pid else ""
+    started = record.started_at(pid) if pid else ""
     deadline = time.monotonic() + _STOPPED_WITHIN
-    while started and _started_at(pid) == started and time.monotonic() < deadline:
+    while started and record.started_at(pid) == started and time.monotonic() < deadline:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
@@ -371,13 +324,6 @@ def _spawn_starter(
         os.close(log)
 
 
-def _note(folder: Path, pid: int, ranges: Ranges, *, ready: bool) -> Cluster:
-    """Write down what runs, for `status` and `down`."""
-    record = {"pid": pid, "started": _started_at(pid), "ranges": asdict(ranges), "ready": ready}
-    _write(folder / "cluster.json", record)
-    return _cluster(folder, record)
-
-
 def _compile(source: Path) -> None:
     """Byte-compile the roles while the daemon starts: pods see the source tree read-only."""
     for name in _ROLES:
@@ -394,12 +340,6 @@ def _last_words(folder: Path) -> str:
     return f"nothing was logged in {folder}"
 
 
-def _write(path: Path, fields: dict[str, Any]) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(fields) + "\n")
-    fresh.replace(path)
-
-
 # -- down, status, kubeconfig --------------------------------------------------------------------
 
 
@@ -408,16 +348,16 @@ def down(state: Path | None = None) -> bool:
     _need_root()
     folder = _folder(state)
     if not _held(folder):
-        (folder / "cluster.json").unlink(missing_ok=True)
+        record.forget(folder)
         return False
-    pid = _running_pid(folder)
+    pid = record.living_pid(folder)
     for number, seconds in ((signal.SIGTERM, _STOPPED_WITHIN), (signal.SIGKILL, _STOPPED_WITHIN)):
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if _wait_free(folder, seconds):
             _wait_for_link(folder)
-            (folder / "cluster.json").unlink(missing_ok=True)
+            record.forget(folder)
             return True
     raise MeshError(
         f"{folder}: something still holds {folder / 'lock'}: "
@@ -428,10 +368,10 @@ def down(state: Path | None = None) -> bool:
 def status(state: Path | None = None) -> Cluster | None:
     """The running cluster of a state folder, or None."""
     folder = _folder(state)
-    record = _record(folder)
-    if record is None or not record.get("ready") or _running_pid(folder) is None:
+    found = record.read(folder)
+    if found is None or not found.get("ready") or record.living_pid(folder) is None:
         return None
-    return _cluster(folder, record)
+    return _cluster(folder, found)
 
 
 def kubeconfig(state: Path | None = None) -> Path:

@@ -30,11 +30,18 @@ def local() -> None:
 
 @local.command()
 @_STATE
-def up(state: Path | None) -> None:
-    """Start the embedded cluster, or find it running."""
+@click.option("--pod-cidr", default="", help="Range of pods, IPv4.  [default: picked free]")
+@click.option("--service-cidr", default="", help="Range of Services, IPv4.  [default: picked free]")
+@click.option("--ipv6/--no-ipv6", default=True, show_default=True, help="IPv6 beside IPv4.")
+def up(state: Path | None, pod_cidr: str, service_cidr: str, ipv6: bool) -> None:
+    """Start the embedded cluster, or find it running.
+
+    \b
+    mesh local up --state /tmp/try
+    """
     from mesh.local import cluster
 
-    info = cluster.up(state=state)
+    info = cluster.up(state, cluster.Options(pod_cidr, service_cidr, ipv6))
     click.echo(f"up: export KUBECONFIG={info.kubeconfig}")
 
 

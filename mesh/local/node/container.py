@@ -29,10 +29,11 @@ def report(channel: socket.socket, **fields: Any) -> None:
 
 
 def _prepare_target(path: str, *, directory: bool) -> None:
-    if os.path.lexists(path) and not os.path.islink(path):
-        return
+    """Make the place for a mount; a link to nowhere (resolv.conf into /run) gives way."""
     if os.path.exists(path):
         return
+    if os.path.islink(path):
+        os.unlink(path)
     if directory:
         os.makedirs(path, exist_ok=True)
         return

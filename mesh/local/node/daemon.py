@@ -30,12 +30,13 @@ from mesh.local.controllers.deployments import Deployments
 from mesh.local.controllers.endpoints import Endpoints
 from mesh.local.controllers.garbage import Garbage
 from mesh.local.controllers.replicasets import ReplicaSets
-from mesh.local.node import rootfs
+from mesh.local.node import record, rootfs
 from mesh.local.node.context import NODE_NAME, Node
 from mesh.local.node.dns import NameServer
-from mesh.local.node.events import Recorder
+from mesh.local.node.events import Recorder, expire
 from mesh.local.node.kubelet import Kubelet, node_labels
 from mesh.local.node.ranges import API_PORT, Addresses, Ranges
+from mesh.local.node.renumber import renumber
 from mesh.local.node.services import Proxy
 from mesh.local.node.spawn import Spawner
 
@@ -66,6 +67,7 @@ class Daemon:
             call=self.webhooks,
         )
         bootstrap.ensure(self.store, cluster_ips, port=API_PORT)
+        renumber(self.store, cluster_ips)
         bootstrap.endpoint_slice(self.store, self.ranges.node, API_PORT)
         self.signer = tokens.Signer(certs.load_key(self.files.tokens_key))
         control = socket.socket(fileno=int(config["control"]))
@@ -115,6 +117,7 @@ class Daemon:
             ReplicaSets(self.api, controllers.named("replicaset-controller")).run(),
             Endpoints(self.api, labels["topology.kubernetes.io/zone"]).run(),
             Garbage(self.api).run(),
+            expire(self.store),
         ]
 
     def _listeners(self) -> list[socket.socket]:
@@ -140,6 +143,7 @@ class Daemon:
             certs.write_kubeconfig(self.state / "kubeconfig", self.files, url)
             tasks: list[asyncio.Task[Any]] = [loop.create_task(part) for part in self.parts()]
             tasks.append(loop.create_task(stop.wait()))
+            record.ready(self.state)
             _tell(ready, ready=True)
             os.close(ready)
             done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,11 +1,12 @@
-"""Events: what happened to an object, kept an hour, repeated ones counted."""
+"""Events: what happened to an object, repeated ones counted, all kept an hour."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
-from collections import deque
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from mesh.local.api.store import Store
 
 Object = dict[str, Any]
 _LIFE = 3600.0  # seconds
-_MOST = 2000
+_SWEEP = 60.0
+_MOST = 2000  # events that may be counted up instead of repeated
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,7 @@ class Recorder:
         self._store = store
         self._component = component
         self._host = host
-        self._known: dict[tuple[str, ...], str] = {}
-        self._kept: deque[tuple[float, str, str, tuple[str, ...]]] = deque()
+        self._known: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
     def named(self, component: str) -> Recorder:
         """The recorder of another component."""
@@ -63,7 +64,6 @@ class Recorder:
         namespace = involved.get("namespace", "default")
         key = (involved["uid"], reason, message, path)
         try:
-            self._expire(now)
             if key in self._known and self._again(namespace, self._known[key], now):
                 return
             self._create(namespace, involved, reason, message, warning, key, now)
@@ -113,11 +113,29 @@ class Recorder:
             },
         )
         self._known[key] = name
-        self._kept.append((now, namespace, name, key))
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)
 
-    def _expire(self, now: float) -> None:
-        while self._kept and (self._kept[0][0] < now - _LIFE or len(self._kept) > _MOST):
-            _, namespace, name, key = self._kept.popleft()
-            self._known.pop(key, None)
-            if self._store.find("events", namespace, name) is not None:
-                self._store.delete("events", namespace, name)
+
+def _seconds(event: Object) -> float:
+    """When an event happened last."""
+    text = event.get("lastTimestamp") or event.get("eventTime")
+    text = text or event["metadata"].get("creationTimestamp") or "1970-01-01T00:00:00Z"
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+async def expire(store: Store) -> None:
+    """Forget events an hour after they happened last, whoever wrote them. Until cancelled."""
+    while True:
+        for event in store.list("events"):
+            if _seconds(event) < time.time() - _LIFE:
+                try:
+                    store.delete(
+                        "events", event["metadata"]["namespace"], event["metadata"]["name"]
+                    )
+                except ApiError as error:
+                    log.debug("event not removed error=%s", error)
+        await asyncio.sleep(_SWEEP)

@@ -13,6 +13,7 @@ from mesh.local.node.context import Node, machine_size
 from mesh.local.node.environment import PATH, command, environment, expand
 
 Object = dict[str, Any]
+_ETC = ("hosts", "hostname", "nsswitch.conf", "resolv.conf")
 
 
 def volume_binds(
@@ -69,7 +70,7 @@ def hostname(pod: Object) -> str:
 
 
 def etc_files(node: Node, pod: Object, addresses: tuple[str, ...]) -> dict[str, str]:
-    """hosts, hostname and resolv.conf of a pod."""
+    """What a pod has of its own in /etc, so that names resolve here as in any image."""
     spec, namespace = pod["spec"], pod["metadata"]["namespace"]
     name = hostname(pod)
     full = (
@@ -84,6 +85,7 @@ def etc_files(node: Node, pod: Object, addresses: tuple[str, ...]) -> dict[str, 
     return {
         "hosts": "\n".join(hosts) + "\n",
         "hostname": name + "\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
         "resolv.conf": _resolv_conf(node, spec, namespace),
     }
 
@@ -141,10 +143,7 @@ def container_plan(
     )
     argv = command(container, env)
     binds = rootfs.system_binds(node.python, node.mounts)
-    binds += [
-        (str(folder / "etc" / name), f"/etc/{name}", False)
-        for name in ("hosts", "hostname", "resolv.conf")
-    ]
+    binds += [(str(folder / "etc" / name), f"/etc/{name}", False) for name in _ETC]
     message = container.get("terminationMessagePath") or "/dev/termination-log"
     binds += volume_binds(pod, container, folder, env)
     binds.append((str(base / "message"), message, False))

@@ -132,6 +132,20 @@ def pick(taken: Iterable[Network], *, ipv6: bool, pods: str = "", services: str 
     )
 
 
+def are_free(ranges: Ranges, taken: Iterable[Network]) -> bool:
+    """Whether none of the ranges overlaps one in `taken`."""
+    own = [
+        ipaddress.ip_network(text)
+        for text in (ranges.pods, ranges.services, ranges.pods6, ranges.services6)
+        if text
+    ]
+    return not any(
+        other.version == network.version and other.overlaps(network)
+        for other in taken
+        for network in own
+    )
+
+
 def parse_routes4(text: str) -> list[Network]:
     """The ranges in /proc/net/route, without the default route."""
     found: list[Network] = []
@@ -187,8 +201,12 @@ def taken_on_machine() -> list[Network]:
 
 
 def machine_has_ipv6() -> bool:
-    """Whether the kernel has IPv6 at all."""
-    return Path("/proc/net/if_inet6").exists()
+    """Whether the kernel has IPv6 and new links get it."""
+    switch = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    try:
+        return Path("/proc/net/if_inet6").exists() and switch.read_text().strip() == "0"
+    except OSError:
+        return False
 
 
 class Addresses:

@@ -13,9 +13,10 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
-from mesh.local.node import links, linux
+from mesh.local.node import links, linux, record
 from mesh.local.node.reaper import Reaper
 
 _NAMESPACES = (
@@ -94,10 +95,31 @@ def main() -> int:
         text = f"cannot make namespaces: {error.strerror}: a container needs to be privileged"
         _tell(ready, error=text)
         return 1
+    go, begin = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid:
-        _tell(ready, pid=pid)
-        return 0
+        return _introduce(config, ready, pid, begin)
+    os.close(begin)
+    if not os.read(go, 1):
+        return 1
+    os.close(go)
+    return _first_process(config, ready, machine_ns)
+
+
+def _introduce(config: dict[str, Any], ready: int, pid: int, begin: int) -> int:
+    """Write down who PID 1 is while /proc here is still the machine's, then let it begin."""
+    try:
+        record.begun(Path(config["state"]), pid, config["ranges"])
+    except OSError as error:
+        _tell(ready, error=f"cannot write to {config['state']}: {error.strerror}")
+        return 1
+    _tell(ready, pid=pid)
+    os.write(begin, b"g")
+    return 0
+
+
+def _first_process(config: dict[str, Any], ready: int, machine_ns: int) -> int:
+    """Build the node, start the daemon, reap until it ends."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _mounts(config["state"])

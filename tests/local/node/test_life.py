@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from mesh.core.errors import ConfigError, MeshError
 from mesh.local import cluster
 from mesh.local.cluster import Cluster, Options
 from mesh.local.demo import find_kubectl
-from mesh.local.node import ranges
+from mesh.local.node import ranges, record
 from tests.local.node.machine import Machine, eventually, shell
 
 pytestmark = pytest.mark.root
@@ -138,6 +139,19 @@ def test_two_ups_at_once_make_one_cluster(state: Path) -> None:
     assert [process.returncode for process in starting] == [0, 0, 0]
 
 
+def test_an_up_that_is_killed_leaves_a_cluster_that_is_found(state: Path) -> None:
+    code = "import sys; from pathlib import Path; from mesh.local import cluster\n"
+    code += "cluster.up(Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", code, str(state)]) as starting:
+        eventually(lambda: record.living_pid(state))
+        starting.kill()
+
+    found = cluster.up(state)
+
+    assert found.pid == record.living_pid(state)
+    assert cluster.status(state) == found
+
+
 def test_clusters_live_side_by_side_in_ranges_of_their_own(state: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     first = cluster.up(state)
@@ -150,6 +164,29 @@ def test_clusters_live_side_by_side_in_ranges_of_their_own(state: Path, tmp_path
         machine = machine_of(second)
         sleeping(machine)
         assert len(machine.get("pod", "sleeper")["status"]["podIPs"]) == 1
+    finally:
+        cluster.down(other)
+
+
+def test_a_cluster_whose_ranges_were_taken_moves(state: Path, tmp_path: Path) -> None:
+    first = cluster.up(state)
+    machine = machine_of(first)
+    machine.kubectl("create", "service", "clusterip", "web", "--tcp=80")
+    cluster.down(state)
+    other = tmp_path / "other"
+    wanted = Options(pod_cidr=first.ranges.pods, service_cidr=first.ranges.services)
+    cluster.up(other, wanted)
+    try:
+        second = cluster.up(state)
+
+        assert {second.ranges.pods, second.ranges.services}.isdisjoint(
+            {first.ranges.pods, first.ranges.services}
+        )
+        services = machine.get("services")["items"]
+        networks = ipaddress.ip_network(second.ranges.services)
+        assert len(services) == 2
+        for service in services:
+            assert ipaddress.ip_address(service["spec"]["clusterIP"]) in networks
     finally:
         cluster.down(other)
 

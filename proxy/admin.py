@@ -78,7 +78,7 @@ class AdminConnection:
             self._reply(error.status, str(error))
             self._transport.close()
             return
-        if self._reader.held() > 64 * 1024:
+        if self._reader.held_bytes() > 64 * 1024:
             self._transport.abort()
 
     def eof_received(self) -> bool:

@@ -14,7 +14,10 @@ from proxy.exchange import Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.http1 import (
     CHUNKED,
+    CHUNKS,
+    MEASURED,
     STRIP,
+    UNTIL_END,
     Request,
     Response,
     chunk,
@@ -31,7 +34,8 @@ LINGER_SECONDS: Final = 2.0
 _CLOSE: Final = [b"Connection", b": ", b"close", b"\r\n"]
 _KEEP: Final = [b"Connection", b": ", b"keep-alive", b"\r\n"]
 
-PLAIN, CHUNKS, NONE = range(3)
+_NOTHING: Final[Fields] = []
+_NO_BODY: Final = 9  # beside the framings of http1
 
 
 class ClientConnection:
@@ -41,6 +45,7 @@ class ClientConnection:
         "_body",
         "_close_after",
         "_exchange",
+        "_head",
         "_is_ending",
         "_keeper",
         "_lingering",
@@ -69,7 +74,8 @@ class ClientConnection:
         self._now: Callable[[], float] = keeper.now
         self._reader = RequestReader(self, trust)
         self._exchange: Exchange | None = None
-        self._body = PLAIN
+        self._body = MEASURED
+        self._head = b""  # of a response whose body has not begun
         self._close_after = False
         self._is_ending = False  # asked to end after the exchange in hand
         self._lingering = False
@@ -97,7 +103,7 @@ class ClientConnection:
         if self._exchange is None:
             if self._reader.in_head and self._since > 0:
                 self._since = -self._now()  # negative: a head has begun
-        elif not self._paused and self._reader.held() and not self._exchange.is_tunnel:
+        elif not self._paused and self._reader.has_held and not self._exchange.is_tunnel:
             self._hold(True)
 
     def eof_received(self) -> bool | None:
@@ -150,48 +156,54 @@ class ClientConnection:
 
     # -- the exchange's events ---------------------------------------------------------------
 
-    def send_response(self, response: Response, extra: Fields) -> None:
+    def send_response(self, response: Response) -> None:
+        """Write a head. It waits for the first bytes of its body, or for `flush`."""
         exchange = self._exchange
-        if exchange is None or self._transport.is_closing():
+        if exchange is None:
             return
         request = exchange.request
-        if response.status < 200:
-            self._write(response_head(response, extra))
-            return
-        if response.upgrade:
-            self._body = PLAIN
-            self._write(response_head(response, extra))
-            return
-        if request.method == b"HEAD":
-            self._body = NONE
-        elif response.until_end:
-            if request.minor:
-                self._body = CHUNKS
-                extra = [*extra, *CHUNKED]
-            else:
-                self._body = PLAIN
-                self._close_after = True
-        elif response.length is None:
-            if request.minor:
-                self._body = CHUNKS
-            else:
-                response.fields = guard.without(response.fields, b"transfer-encoding")
-                self._body = PLAIN
-                self._close_after = True
+        if (
+            request.is_usual
+            and exchange.request_done
+            and not self._keeper.is_draining
+            and response.framing != UNTIL_END
+            and not response.upgrade
+            and response.status >= 200
+            and not exchange.error
+        ):
+            self._body = response.framing
+            self._head += response_head(response, _NOTHING)
+        elif response.status < 200 or response.upgrade:
+            self._body = MEASURED
+            self._write(response_head(response, _NOTHING))
         else:
-            self._body = PLAIN
+            self._send_unusual(exchange, response)
+
+    def _send_unusual(self, exchange: Exchange, response: Response) -> None:
+        request = exchange.request
+        extra: Fields = []
+        self._body = response.framing
+        if request.method == b"HEAD":
+            self._body = _NO_BODY
+        elif response.framing != MEASURED and not request.minor:
+            response.fields = guard.without(response.fields, b"transfer-encoding")
+            self._body = MEASURED
+            self._close_after = True
+        elif response.framing == UNTIL_END:
+            self._body = CHUNKS
+            extra += CHUNKED
         if (
             not request.keep_alive
             or self._is_ending
             or self._keeper.is_draining
-            or (response.fields and self._must_close(exchange, response))
+            or self._must_close(exchange, response)
         ):
             self._close_after = True
         if self._close_after:
-            extra = [*extra, *_CLOSE]
+            extra += _CLOSE
         elif not request.minor:
-            extra = [*extra, *_KEEP]
-        self._write(response_head(response, extra))
+            extra += _KEEP
+        self._head += response_head(response, extra)
 
     def _must_close(self, exchange: Exchange, response: Response) -> bool:
         """Whether what follows on this connection could not be told apart."""
@@ -200,40 +212,51 @@ class ClientConnection:
         return exchange.error != "" and not response.keep_alive
 
     def send_body(self, data: bytes) -> None:
-        if self._body == CHUNKS:
-            if data:
-                self._write(chunk(data))
-        elif self._body == PLAIN:
-            self._write(data)
+        body = self._body
+        if body == CHUNKS:
+            data = chunk(data)
+        elif body == _NO_BODY:
+            return
+        if self._head:
+            head, self._head = self._head, b""
+            data = head + data
+        self._write(data)
 
     def send_end(self, trailers: Fields | None) -> None:
         exchange = self._exchange
+        if self._body == CHUNKS:
+            self._head += last_chunk(trailers)
+        if self._head:
+            self.flush()
         if exchange is not None and exchange.is_tunnel:
             self._transport.close()
-            return
-        if self._body == CHUNKS:
-            self._write(last_chunk(trailers))
-        if self._close_after:
+        elif self._close_after:
             if exchange is None or exchange.request_done:
                 self._transport.close()
             else:
                 self._linger()
+
+    def flush(self) -> None:
+        """Write a head that still waits for its body."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
 
     def cut(self) -> None:
         """End without completing the response: the client must not take it for complete."""
         self._exchange = None
         self._transport.abort()
 
-    def exchange_over(self) -> None:
+    def exchange_over(self, now: float) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is None or self._close_after or self._transport.is_closing():
             return
-        if exchange.request.upgrade and self._reader.held():
+        if exchange.request.upgrade and self._reader.has_held:
             self._transport.close()  # bytes sent ahead for a protocol that was refused
             return
-        self._since = self._now()
+        self._since = now
         self._reader.next()
-        if self._paused and not self._reader.held():
+        if self._paused and not self._reader.has_held:
             self._hold(False)
         if self._is_ending and self._exchange is None:
             self._transport.close()
@@ -245,7 +268,7 @@ class ClientConnection:
         self._hold(True)
 
     def resume_reading(self) -> None:
-        if not self._reader.held() or self._lingering:
+        if not self._reader.has_held or self._lingering:
             self._hold(False)
 
     # -- the keeper's events -----------------------------------------------------------------
@@ -273,9 +296,11 @@ class ClientConnection:
     # -- inside ------------------------------------------------------------------------------
 
     def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self.written_bytes += len(data)
+        self.written_bytes += len(data)
+        try:
             self._transport.write(data)
+        except RuntimeError:
+            return  # closed under us; connection_lost is on its way
 
     def _hold(self, paused: bool) -> None:
         if self._paused is paused or self._transport.is_closing():
@@ -298,6 +323,7 @@ class ClientConnection:
                 return
         fields = reply_fields(error.reason.replace("_", "-"), str(error), "", closes=False)
         response = Response(error.status, phrase(error.status), fields)
+        self.flush()
         self._write(response_head(response, _CLOSE))
         self._linger()
 

@@ -372,6 +372,7 @@ class _Stream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._opened = self._loop.time()
+        self._due = self._heard  # when the next tick should be
         self._has_view = False
 
     def prove(self, server: WorkloadId, where: str) -> None:
@@ -383,7 +384,7 @@ class _Stream(asyncio.Protocol):
         if peer.selected_alpn_protocol() != labels.ALPN_STREAM:
             raise IdentityError("wrong-protocol", f"{where} does not speak {labels.ALPN_STREAM}")
         self.is_open = True
-        self._timer = self._loop.call_later(self._timing.ping, self._tick)
+        self._plan_tick(self._loop.time())
 
     def send(self, message: Message) -> None:
         if self.is_open and self._transport is not None and not self._transport.is_closing():
@@ -431,15 +432,21 @@ class _Stream(asyncio.Protocol):
             self._timer.cancel()
         self.ended.set()
 
+    def _plan_tick(self, now: float) -> None:
+        self._due = now + self._timing.ping
+        self._timer = self._loop.call_later(self._timing.ping, self._tick)
+
     def _tick(self) -> None:
         now = self._loop.time()
+        if now - self._due > self._timing.ping:  # we were held up: what came is unread yet
+            self._heard = now
         if now - self._heard > 3 * self._timing.ping:
             self.close("silent")
         elif not self._has_view and now - self._opened > self._timing.first_view:
             self.close("no-view")
         else:
             self.send(Ping())
-            self._timer = self._loop.call_later(self._timing.ping, self._tick)
+            self._plan_tick(now)
 
 
 def _replacing(view: View, update: Update) -> Update:

@@ -8,6 +8,7 @@ outbound. An exchange ends once: `pipeline.finished` is its last call.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
@@ -21,11 +22,12 @@ MAX_PENDING: Final = 64 * 1024  # bytes of a body held while connecting
 class ClientSide(Protocol):
     """Where the request came from and the response goes."""
 
-    def send_response(self, response: Response, extra: Fields) -> None: ...
+    def send_response(self, response: Response) -> None: ...
     def send_body(self, data: bytes) -> None: ...
     def send_end(self, trailers: Fields | None) -> None: ...
+    def flush(self) -> None: ...
     def cut(self) -> None: ...
-    def exchange_over(self) -> None: ...
+    def exchange_over(self, now: float) -> None: ...
     def tunnel(self) -> bytes: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
@@ -40,7 +42,7 @@ class ServerSide(Protocol):
     def send_body(self, data: bytes) -> None: ...
     def send_end(self, trailers: Fields | None) -> None: ...
     def cancel(self) -> None: ...
-    def release(self) -> None: ...
+    def release(self, now: float) -> None: ...
     def tunnel_end(self) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
@@ -51,8 +53,8 @@ class Pipeline(Protocol):
 
     def begin(self, exchange: Exchange) -> None: ...
     def lost(self, exchange: Exchange, reason: str) -> None: ...
-    def responded(self, exchange: Exchange, response: Response) -> None: ...
-    def finished(self, exchange: Exchange) -> None: ...
+    def responded(self, exchange: Exchange) -> None: ...
+    def finished(self, exchange: Exchange, now: float) -> None: ...
     def refused(self, error: PeerError) -> None: ...
     def closed(self, client: Any, error: BaseException | None) -> None: ...
 
@@ -62,12 +64,9 @@ class Exchange:
 
     __slots__ = (
         "_held",
-        "_held_end",
-        "_request_done",
         "_response_done",
         "_response_open",
         "_trailers",
-        "_tunnelling",
         "attempt",
         "client",
         "endpoint",
@@ -75,10 +74,12 @@ class Exchange:
         "extra",
         "is_over",
         "is_pending",
+        "is_tunnel",
         "pipeline",
         "plan",
         "request",
         "request_bytes",
+        "request_done",
         "response_bytes",
         "series",
         "server",
@@ -111,12 +112,11 @@ class Exchange:
         self.response_bytes = 0
         self.was_reused = False
         self.is_over = False
-        self._request_done = False
+        self.request_done = False
         self._response_open = False  # a final response head has gone to the client
         self._response_done = False
-        self._tunnelling = False
+        self.is_tunnel = False
         self._held: list[bytes] | None = None
-        self._held_end = False
         self._trailers: Fields | None = None
 
     # -- the client's side -------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Exchange:
             self.client.pause_reading()
 
     def request_end(self, trailers: Fields | None) -> None:
-        self._request_done = True
+        self.request_done = True
         if self.server is not None:
             self.server.send_end(trailers)
             if self._response_done:
@@ -140,7 +140,6 @@ class Exchange:
         elif self._response_done:
             self._finish()
         else:
-            self._held_end = True
             self._trailers = trailers
 
     def client_gone(self, reason: str = "client-gone") -> None:
@@ -165,10 +164,6 @@ class Exchange:
         return self.request_bytes == 0 or self._held is not None
 
     @property
-    def request_done(self) -> bool:
-        return self._request_done
-
-    @property
     def has_answered(self) -> bool:
         """Whether a byte of a response has reached the client."""
         return self._response_open
@@ -187,7 +182,7 @@ class Exchange:
                 if self.server is not None:
                     self.server.send_body(data)
             self.client.resume_reading()
-        if self._request_done and self.server is not None:
+        if self.request_done and self.server is not None:
             server.send_end(self._trailers)
 
     def answer(self, outcome: Outcome, origin: str = "", detail: str = "") -> None:
@@ -211,41 +206,53 @@ class Exchange:
         )
         response.keep_alive = not closes
         self._response_open = True
-        self.client.send_response(response, [])
-        self._end_response(None)
+        self.client.send_response(response)
+        self.on_end(None)
 
     # -- the server's side -------------------------------------------------------------------
 
     def on_response(self, response: Response) -> None:
         if response.status < 200 and not response.upgrade:
             if self.request.minor:
-                self.client.send_response(response, [])
+                self.client.send_response(response)
             return
         self.status = response.status
-        self.pipeline.responded(self, response)
+        self.pipeline.responded(self)
         self._response_open = True
         if response.upgrade:
-            self._open_tunnel(response)
+            self.is_tunnel = True
+            self.client.send_response(response)
+            self._open_tunnel()
         else:
-            self.client.send_response(response, [])
+            self.client.send_response(response)
 
-    def on_response_body(self, data: bytes) -> None:
+    def on_body(self, data: bytes) -> None:
         self.response_bytes += len(data)
         self.client.send_body(data)
 
-    def on_response_end(self, trailers: Fields | None) -> None:
-        self._end_response(trailers)
+    def on_end(self, trailers: Fields | None) -> None:
+        self._response_done = True
+        self.client.send_end(trailers)
+        if self.request_done:
+            self._finish()
+        elif self.server is None and not self.is_over:
+            self.client.resume_reading()
+
+    def on_tunnel(self, data: bytes) -> None:
+        self.response_bytes += len(data)
+        self.client.send_body(data)
+        self.client.flush()
 
     def server_lost(self, reason: str) -> None:
         """The server went away, or said what is no HTTP, before the response was complete."""
         self.server = None
         if self.is_over:
             return
-        if self._tunnelling:
+        if self.is_tunnel:
             self.client.send_end(None)
             self._finish()
         elif self._response_done:
-            if self._request_done:
+            if self.request_done:
                 self._finish()
             else:
                 self.client.resume_reading()
@@ -264,17 +271,12 @@ class Exchange:
 
     # -- tunnels -----------------------------------------------------------------------------
 
-    def _open_tunnel(self, response: Response) -> None:
-        self._tunnelling = True
-        self.client.send_response(response, [])
+    def _open_tunnel(self) -> None:
+        self.client.flush()
         held = self.client.tunnel()
         if held and self.server is not None:
             self.request_bytes += len(held)
             self.server.send_body(held)
-
-    @property
-    def is_tunnel(self) -> bool:
-        return self._tunnelling
 
     def client_tunnel_end(self) -> None:
         """The client's side of a tunnel has ended; the server's may go on."""
@@ -282,16 +284,6 @@ class Exchange:
             self.server.tunnel_end()
 
     # -- the end -----------------------------------------------------------------------------
-
-    def _end_response(self, trailers: Fields | None) -> None:
-        self._response_done = True
-        if self._request_done:
-            self.client.send_end(trailers)
-            self._finish()
-            return
-        self.client.send_end(trailers)
-        if self.server is None and not self.is_over:
-            self.client.resume_reading()
 
     def _drop_server(self) -> None:
         if self.attempt is not None:
@@ -308,8 +300,9 @@ class Exchange:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        now = monotonic()
         server, self.server = self.server, None
         if server is not None:
-            server.release()
-        self.pipeline.finished(self)
-        self.client.exchange_over()
+            server.release(now)
+        self.pipeline.finished(self, now)
+        self.client.exchange_over(now)

@@ -48,12 +48,12 @@ _NAMES: Final = """
     X-Real-IP X-Request-ID X-Request-Id X-B3-TraceId X-B3-SpanId X-B3-Sampled
     X-Frame-Options X-XSS-Protection Upgrade-Insecure-Requests Priority DNT
 """
-# Names that need no rule, in the spellings that are usual: one look-up and they pass.
-USUAL: Final = frozenset(
-    spelling
-    for name in _NAMES.split()
+# The rules of names in their usual spellings: one look-up, and most pass.
+RULES: Final = {
+    spelling: _KINDS.get(name.lower().encode(), PLAIN)
+    for name in (*_NAMES.split(), "Host", "Content-Length", "Connection")
     for spelling in (name.encode(), name.lower().encode(), name.title().encode())
-)
+}
 
 _HOST_TEXT: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"

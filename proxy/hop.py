@@ -27,7 +27,6 @@ class Hop:
 
     __slots__ = (
         "_dialler",
-        "_now",
         "address",
         "endpoint",
         "is_local",
@@ -45,13 +44,12 @@ class Hop:
 
     def __init__(self, endpoint: Endpoint, dialler: Dialler, *, local: bool) -> None:
         self._dialler = dialler
-        self._now: Callable[[], float] = monotonic
         self.is_local = local
         self.is_retired = False
-        self.used = self._now()
+        self.used = now = monotonic()
         self.endpoint = endpoint
         self.address = join_address(endpoint.address, endpoint.port)
-        self.load = Load(self._now())
+        self.load = Load(now)
         self.references = 0
         self.mesh: Mesh | None = None
         if endpoint.identity and not local:
@@ -65,11 +63,11 @@ class Hop:
 
     def send(self, exchange: Exchange, failed: Callable[[Exchange, str], None]) -> None:
         """Give the exchange a connection, now or later; `failed` when none can be opened."""
-        while (connection := self.pool.take()) is not None:
-            if not connection.is_closing():
-                exchange.attach(connection)
-                return
-        self.send_fresh(exchange, failed)
+        connection = self.pool.take()
+        if connection is not None:
+            exchange.attach(connection)
+        else:
+            self.send_fresh(exchange, failed)
 
     def send_fresh(self, exchange: Exchange, failed: Callable[[Exchange, str], None]) -> None:
         """Give the exchange a connection of its own, newly opened."""
@@ -100,9 +98,9 @@ class Hop:
 
     # -- connections call --------------------------------------------------------------------
 
-    def give(self, connection: ServerConnection) -> None:
+    def give(self, connection: ServerConnection, now: float) -> None:
         """An exchange is over and its connection can serve another."""
-        self.used = now = self._now()
+        self.used = now
         if self.is_retired:
             connection.close()
             return
@@ -110,9 +108,11 @@ class Hop:
         if extra is not None:
             extra.close()
 
-    def connection_lost(
-        self, connection: ServerConnection, error: BaseException | None = None
-    ) -> None:
+    def forget(self, connection: ServerConnection) -> None:
+        """A connection that will soon be gone must not be given out."""
+        self.pool.drop(connection)
+
+    def connection_lost(self, connection: ServerConnection, error: BaseException | None) -> None:
         self.pool.open -= 1
         self.pool.drop(connection)
         self.tcp.remove(connection, error)

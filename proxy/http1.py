@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mesh.core.errors import PeerError
 from proxy import guard
-from proxy.guard import Fields
+from proxy.guard import CODING, CONNECTION, HOST, LENGTH, PLAIN, RULES, Fields
 
 PIECE: Final = 16 * 1024  # bytes parsed at a time where several messages may hide
 COLON: Final = b": "
@@ -23,18 +24,41 @@ CHUNKED: Final = (b"Transfer-Encoding", COLON, b"chunked", CRLF)
 IDLE, HEAD, BODY = range(3)
 # What becomes of fields that only the mesh may send: forgotten, set aside, or passed on.
 STRIP, COLLECT, KEEP = range(3)
+# How a body is delimited: by its length (0 included), in chunks, by the end of the connection.
+MEASURED, CHUNKS, UNTIL_END = range(3)
+
+_PERSISTENCE: Final = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
+_STATUS_LINES: Final = {
+    status: (reason, b"HTTP/1.1 %d %b\r\n" % (status, reason))
+    for status, reason in (
+        (200, b"OK"),
+        (201, b"Created"),
+        (204, b"No Content"),
+        (206, b"Partial Content"),
+        (301, b"Moved Permanently"),
+        (302, b"Found"),
+        (304, b"Not Modified"),
+        (400, b"Bad Request"),
+        (404, b"Not Found"),
+        (500, b"Internal Server Error"),
+        (503, b"Service Unavailable"),
+    )
+}
+_NO_REASON: Final = (b"", b"")
 
 
 class Request:
     """One request head. `length` is None for chunked, else bytes (0: no body).
 
-    `upgrade` is the protocol asked for (`b"connect"` for CONNECT), else empty.
+    `upgrade` is the protocol asked for (`b"connect"` for CONNECT), else empty. `is_usual`: a
+    client of 1.1 that keeps its connection and may get a body, so nothing needs a second look.
     """
 
     __slots__ = (
         "fields",
         "has_length",
         "host",
+        "is_usual",
         "keep_alive",
         "length",
         "method",
@@ -44,30 +68,31 @@ class Request:
         "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, host: bytes, fields: Fields) -> None:
+    def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
         self.method = method
         self.target = target
-        self.host = host
         self.fields = fields
+        self.host = b""
         self.minor = 1
         self.length: int | None = 0
         self.has_length = False
         self.keep_alive = True
+        self.is_usual = True
         self.upgrade = b""
         self.ours: dict[bytes, bytes] | None = None  # what a trusted peer's proxy said
 
 
 class Response:
-    """One response head. `length` is None when chunked or delimited by the end (`until_end`)."""
+    """One response head. `framing` says how its body ends, `length` how long it is if known."""
 
-    __slots__ = ("fields", "keep_alive", "length", "reason", "status", "until_end", "upgrade")
+    __slots__ = ("fields", "framing", "keep_alive", "length", "reason", "status", "upgrade")
 
     def __init__(self, status: int, reason: bytes, fields: Fields) -> None:
         self.status = status
         self.reason = reason
         self.fields = fields
-        self.length: int | None = 0
-        self.until_end = False
+        self.framing = MEASURED
+        self.length = 0
         self.keep_alive = True
         self.upgrade = b""
 
@@ -76,9 +101,11 @@ class HeadReader:
     """What both directions share: the fields of one head, its budget, its trailers."""
 
     __slots__ = (
+        "_coding",
         "_fields",
-        "_framing",
         "_head",
+        "_host",
+        "_length",
         "_nominated",
         "_ours",
         "_state",
@@ -86,27 +113,41 @@ class HeadReader:
         "_upgrade",
     )
 
-    _fields: Fields
-    _trust: int
+    def __init__(self, trust: int) -> None:
+        self._trust = trust
+        self._state = IDLE
+        self._head = 0
+        self._reset()
 
-    def _begin(self) -> None:
-        self._state = HEAD
-        self._fields = []
-        self._framing: list[tuple[int, bytes]] | None = None
-        self._ours: dict[bytes, bytes] | None = None
+    def _reset(self) -> None:
+        """Ready for the fields of another head."""
+        self._fields: Fields = []
+        self._host: bytes | None = None
+        self._length: bytes | None = None
+        self._coding = False
         self._nominated: bytes | None = None
         self._upgrade = b""
+        self._ours: dict[bytes, bytes] | None = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name in guard.USUAL:
+        kind = RULES.get(name)
+        if kind == PLAIN:
             self._fields += (name, COLON, value, CRLF)
+        elif kind == HOST and self._host is None:
+            self._host = value
+            self._fields += (name, COLON, value, CRLF)
+        elif kind == LENGTH and self._length is None:
+            self._length = value
+            self._fields += (name, COLON, value, CRLF)
+        elif kind == CONNECTION and value in _PERSISTENCE:
+            return  # llhttp keeps count of it
         else:
             self._unusual(name, value)
 
     def _unusual(self, name: bytes, value: bytes) -> None:
         """Everything with a rule of its own, and names that the table does not know."""
         kind = guard.kind_of(name)
-        if kind == guard.PLAIN:
+        if kind == PLAIN:
             if name[0] in b"mMlL" and self._trust != KEEP and guard.is_ours(name):
                 if self._trust == COLLECT:
                     self._ours = self._ours or {}
@@ -114,52 +155,53 @@ class HeadReader:
                 return
             self._fields += (name, COLON, value, CRLF)
             return
-        if kind == guard.DROPPED:
-            return
         value = value.rstrip(b" \t")
-        if kind == guard.HOST:
+        if kind == HOST:
+            if self._host is not None:
+                raise PeerError("two_hosts", "two Host fields")
+            self._host = value
             self._fields += (name, COLON, value, CRLF)
-        elif kind == guard.CONNECTION:
+        elif kind == LENGTH:
+            if self._length is not None:
+                raise PeerError("bad_length", "two Content-Length fields")
+            self._length = value
+            self._fields += (name, COLON, value, CRLF)
+        elif kind == CODING:
+            guard.check_coding(value, repeated=self._coding)
+            self._coding = True
+            self._fields += (name, COLON, b"chunked", CRLF)
+        elif kind == CONNECTION:
             word = value.lower()
-            if word != b"keep-alive" and word != b"close":
+            if word not in _PERSISTENCE:
                 self._nominated = word if not self._nominated else self._nominated + b"," + word
-            return
         elif kind == guard.UPGRADE:
             self._upgrade = value.lower() if not self._upgrade else b"two"
-            return
-        elif kind == guard.TE:
-            if b"trailers" in value.lower():
-                self._fields += (name, COLON, b"trailers", CRLF)
-            return
-        elif kind == guard.LENGTH:
-            self._fields += (name, COLON, value, CRLF)
-        elif kind == guard.CODING:
-            self._fields += (name, COLON, b"chunked", CRLF)
-        if self._framing is None:
-            self._framing = []
-        self._framing.append((kind, value))
+        elif kind == guard.TE and b"trailers" in value.lower():
+            self._fields += (name, COLON, b"trailers", CRLF)
 
     def _take_trailers(self) -> Fields | None:
-        fields, self._fields = self._fields, []
+        fields = self._fields
+        self._reset()
         return guard.clean_trailers(fields) if fields else None
 
 
 def request_head(request: Request, extra: Fields) -> bytes:
     """The bytes of a request head. `extra` fields come last."""
-    parts = [request.method, b" ", request.target, b" HTTP/1.1\r\n", *request.fields, *extra]
     if request.upgrade and request.upgrade != b"connect":
-        parts += (b"Connection: Upgrade\r\nUpgrade: ", request.upgrade, CRLF)
-    parts.append(CRLF)
-    return b"".join(parts)
+        extra = [*extra, b"Connection: Upgrade\r\nUpgrade: ", request.upgrade, CRLF]
+    return b"".join(
+        [request.method, b" ", request.target, b" HTTP/1.1\r\n", *request.fields, *extra, CRLF]
+    )
 
 
 def response_head(response: Response, extra: Fields) -> bytes:
     """The bytes of a response head. `extra` fields come last."""
-    parts = [b"HTTP/1.1 %d " % response.status, response.reason, CRLF, *response.fields, *extra]
+    reason, line = _STATUS_LINES.get(response.status, _NO_REASON)
+    if reason != response.reason or not line:
+        line = b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)
     if response.upgrade and response.upgrade != b"connect":
-        parts += (b"Connection: Upgrade\r\nUpgrade: ", response.upgrade, CRLF)
-    parts.append(CRLF)
-    return b"".join(parts)
+        extra = [*extra, b"Connection: Upgrade\r\nUpgrade: ", response.upgrade, CRLF]
+    return b"".join([line, *response.fields, *extra, CRLF])
 
 
 def chunk(data: bytes) -> bytes:

@@ -34,11 +34,12 @@ class RequestReader(HeadReader):
 
     __slots__ = (
         "_blocked",
+        "_chunked",
         "_fed",
         "_feeding",
         "_held",
-        "_host",
         "_keep_alive",
+        "_known_host",
         "_left",
         "_muted",
         "_overhead",
@@ -51,20 +52,19 @@ class RequestReader(HeadReader):
     )
 
     def __init__(self, sink: RequestSink, trust: int = STRIP) -> None:
+        super().__init__(trust)
         self._sink = sink
-        self._trust = trust
-        self._fed = 0
         self._parser = HttpRequestParser(self)
-        self._state = IDLE
-        self._head = 0
+        self._fed = 0  # bytes of the piece that is being parsed
         self._left = 0  # bytes of a body of known length still to come
+        self._chunked = False
         self._blocked = False
         self._feeding = False
         self._held: list[bytes] = []
         self._queue: deque[tuple[int, object]] = deque()
-        self._host = b""  # the last one found good
+        self._known_host = b""  # the last one found good
         self._url = b""
-        self._muted = 0
+        self._muted = False
         self._overhead = 0
         self._tunnel = False
         self._keep_alive = True
@@ -94,7 +94,7 @@ class RequestReader(HeadReader):
     def next(self) -> None:
         """The response to the last request is out: let the next one through."""
         self._blocked = False
-        if not self._feeding and (self._queue or self._held):
+        if (self._queue or self._held) and not self._feeding:
             self._pump()
 
     def tunnel_now(self) -> bytes:
@@ -104,8 +104,12 @@ class RequestReader(HeadReader):
         self._held.clear()
         return held
 
-    def held(self) -> int:
-        """Bytes that wait behind the current request, unparsed."""
+    @property
+    def has_held(self) -> bool:
+        """Whether bytes wait behind the current request, unparsed."""
+        return bool(self._held)
+
+    def held_bytes(self) -> int:
         return sum(map(len, self._held))
 
     def _feed_later(self, data: bytes) -> None:
@@ -155,14 +159,17 @@ class RequestReader(HeadReader):
             self.ended = True  # bytes after a request that said close
         finally:
             self._feeding = False
+        if self._state != IDLE:
+            self._account(len(data), was_head)
+
+    def _account(self, size: int, was_head: bool) -> None:
+        """A message is unfinished: hold its head and its chunk framing to their limits."""
         if self._state == HEAD:
-            self._head = self._head + len(data) if was_head else len(data)
+            self._head = self._head + size if was_head else size
             if self._head > guard.MAX_HEAD:
                 raise PeerError("head_too_large", "request head too large", status=431)
-        elif self._state == BODY:
-            if self._left:
-                return
-            self._overhead = max(0, self._overhead + len(data))
+        elif self._chunked:
+            self._overhead = max(0, self._overhead + size)
             if self._overhead > guard.MAX_CHUNK_OVERHEAD:
                 raise PeerError("chunk_overhead", "more chunk framing than body")
 
@@ -171,10 +178,11 @@ class RequestReader(HeadReader):
         self._parser = HttpRequestParser(self)
         if self._muted:  # not an upgrade after all, and a body follows: h2c asked with a POST
             framing = b"Content-Length: %d" % self._left
-            if self._left == 0:
+            if self._chunked:
                 framing = b"Transfer-Encoding: chunked"
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-            self._muted = 0
+            self._muted = False
+            self._reset()
         if rest:
             self._held.insert(0, rest)
             if not self._blocked and not self._queue:
@@ -185,7 +193,7 @@ class RequestReader(HeadReader):
     def on_message_begin(self) -> None:
         if not self._muted:
             self._url = b""
-            self._begin()
+            self._state = HEAD
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
@@ -194,15 +202,14 @@ class RequestReader(HeadReader):
         if self._muted:
             return
         parser = self._parser
-        request = Request(parser.get_method(), self._url, b"", self._fields)
+        request = Request(parser.get_method(), self._url, self._fields)
         request.keep_alive = self._keep_alive = parser.should_keep_alive()
         self._check(request, parser.get_http_version())
+        if self._nominated is not None or self._upgrade or request.method == b"CONNECT":
+            self._check_options(request)
+        self._reset()
         self._state = BODY
-        self._fields = []
         self._overhead = -self._fed
-        self._left = request.length or 0
-        if self._upgrade or request.method == b"CONNECT":
-            self._check_upgrade(request)
         if self._blocked or self._queue:
             self._queue.append((HEAD, request))
         else:
@@ -213,57 +220,48 @@ class RequestReader(HeadReader):
             if version != "1.0":
                 raise PeerError("bad_version", "expected HTTP/1.1 or HTTP/1.0", status=505)
             request.minor = 0
-        host = b""
-        coding = False
+        host = self._host or b""
+        if host != self._known_host or not host:
+            guard.check_host(host, request.minor)
+            self._known_host = host
+        request.host = host
+        if self._length is not None:
+            request.length = guard.parse_length(self._length)
+            request.has_length = True
+        self._chunked = self._coding
+        if self._coding:
+            if request.has_length or not request.minor:
+                raise PeerError("bad_framing", "Transfer-Encoding beside a length, or in 1.0")
+            request.length = None
+        self._left = request.length or 0
+        target = request.target
+        if target[:1] != b"/" or b"#" in target or len(target) > guard.MAX_LINE:
+            guard.check_target(request.method, target, host)
         if len(self._fields) > guard.MAX_FIELDS * 4:
             raise PeerError("too_many_fields", "too many header fields", status=431)
-        if self._framing is not None:
-            for kind, value in self._framing:
-                if kind == guard.HOST:
-                    if host:
-                        raise PeerError("two_hosts", "two Host fields")
-                    host = value
-                elif kind == guard.LENGTH:
-                    if request.has_length:
-                        raise PeerError("bad_length", "two Content-Length fields")
-                    request.length = guard.parse_length(value)
-                    request.has_length = True
-                else:
-                    guard.check_coding(value, repeated=coding)
-                    coding = True
-        if coding:
-            if request.has_length or not request.minor:
-                raise PeerError("bad_framing", "Transfer-Encoding beside Content-Length or in 1.0")
-            request.length = None
-        if host != self._host or not host:
-            guard.check_host(host, request.minor)
-            self._host = host
-        request.host = host
         request.ours = self._ours
-        target = request.target
-        if not target.startswith(b"/") or b"#" in target or len(target) > guard.MAX_LINE:
-            guard.check_target(request.method, target, host)
-        if self._nominated is not None:
-            request.fields = self._fields = guard.drop_nominated(self._fields, self._nominated)
+        request.is_usual = request.minor == 1 and request.keep_alive and request.method != b"HEAD"
 
-    def _check_upgrade(self, request: Request) -> None:
-        """Accept one plain upgrade; forget h2c (RFC 9113 §3.1 deprecates it) and odd ones."""
+    def _check_options(self, request: Request) -> None:
+        """What Connection names goes. One plain upgrade is accepted; h2c is forgotten, as
+        RFC 9113 §3.1 deprecates it, and so are odd ones."""
+        if self._nominated is not None:
+            request.fields = guard.drop_nominated(self._fields, self._nominated)
         if request.method == b"CONNECT":
             guard.check_target(request.method, request.target, request.host)
             request.upgrade = b"connect"
-        elif guard.wants_upgrade(self._upgrade, self._nominated):
+        elif self._upgrade and guard.wants_upgrade(self._upgrade, self._nominated):
             request.upgrade = self._upgrade
         if request.length != 0:
             if request.upgrade:
                 raise PeerError("upgrade_with_body", "an upgrade with a body")
-            if self._parser.should_upgrade():
-                self._muted = 1
+            self._muted = self._parser.should_upgrade()
 
     def on_body(self, data: bytes) -> None:
-        if self._left:
-            self._left -= len(data)
-        else:
+        if self._chunked:
             self._overhead -= len(data) + guard.CHUNK_ALLOWANCE
+        else:
+            self._left -= len(data)
         if self._blocked or self._queue:
             self._queue.append((BODY, data))
         else:
@@ -274,7 +272,7 @@ class RequestReader(HeadReader):
             return
         self._state = IDLE
         self._left = 0
-        trailers = self._take_trailers() if self._fields else None
+        trailers = self._take_trailers() if self._chunked else None
         if not self._keep_alive:
             self.ended = True
         if self._blocked or self._queue:

@@ -14,7 +14,17 @@ from httptools import (
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import Fields
-from proxy.http1 import BODY, HEAD, IDLE, STRIP, HeadReader, Response
+from proxy.http1 import (
+    BODY,
+    CHUNKS,
+    HEAD,
+    IDLE,
+    MEASURED,
+    STRIP,
+    UNTIL_END,
+    HeadReader,
+    Response,
+)
 
 
 class ResponseSink(Protocol):
@@ -29,48 +39,54 @@ class ResponseReader(HeadReader):
 
     1xx heads come through `on_response` and are followed by the real one; a 101, or a 2xx to
     CONNECT, ends HTTP on this connection: all that follows goes to `on_tunnel`.
+    `can_reuse` says, between two messages, whether another request may follow.
     """
 
     __slots__ = (
-        "_last",
+        "_framing",
+        "_is_interim",
         "_method",
-        "_needs_end",
-        "_overhead",
         "_parser",
         "_reason",
         "_sink",
         "_skip",
         "_tunnel",
+        "can_reuse",
         "waiting",
     )
 
-    def __init__(self, sink: ResponseSink, trust: int = STRIP) -> None:
-        self._sink = sink
-        self._trust = trust
+    def __init__(self, trust: int = STRIP) -> None:
+        super().__init__(trust)
+        self._sink: ResponseSink | None = None
         self._parser = HttpResponseParser(self)
-        self._state = IDLE
-        self._head = 0
         self._reason = b""
         self._method = b""
+        self._framing = MEASURED
+        self._is_interim = False
         self._skip = False  # a body that the response to HEAD must not have
-        self._needs_end = False  # the body ends with the connection
-        self._last = False
         self._tunnel = False
+        self.can_reuse = True
         self.waiting = False
 
-    def expect(self, method: bytes) -> None:
+    def expect(self, method: bytes, sink: ResponseSink) -> None:
         """A request is about to be sent; its method decides whether a body may come back."""
         self._method = method
+        self._sink = sink
         self.waiting = True
+
+    def forget(self) -> None:
+        """Nobody waits for the rest: drop the sink, refuse what may still come."""
+        self._sink = None
 
     def feed(self, data: bytes) -> None:
         """Parse, calling the sink. Raises PeerError(502) on anything that is no response."""
-        if self._tunnel:
-            self._sink.on_tunnel(data)
-            return
-        if not self.waiting:
-            raise PeerError("unasked_response", "bytes that no request asked for", status=502)
-        if self._method == b"CONNECT" and len(data) > 1:
+        sink = self._sink
+        if self._tunnel and sink is not None:
+            sink.on_tunnel(data)
+        elif not self.waiting or sink is None:
+            if data.strip(b"\r\n"):  # a stray line end behind a message does no harm
+                raise PeerError("unasked_response", "bytes that nobody asked for", status=502)
+        elif self._method == b"CONNECT" and len(data) > 1:
             self._feed_singly(data)
         else:
             self._parse(data)
@@ -97,35 +113,29 @@ class ResponseReader(HeadReader):
                 raise PeerError(cause.reason, str(cause), status=502) from None
             raise cause from None
         except HttpParserError as error:
-            if self._skip or self._last:
-                raise PeerError(
-                    "unasked_response", "bytes behind a response", status=502
-                ) from error
             raise PeerError("bad_response", f"not HTTP/1: {error}", status=502) from error
         if self._state == HEAD:
             self._head = self._head + len(data) if was_head else len(data)
             if self._head > guard.MAX_HEAD:
                 raise PeerError("response_head_too_large", "response head too large", status=502)
         if self._skip:
-            self._renew()
+            self._skip = False
+            self._state = IDLE
+            self._parser = HttpResponseParser(self)
 
     def eof(self) -> bool:
         """The server ended its side. True when that completed the response (RFC 9112 §6.3)."""
-        if self._state == BODY and self._needs_end:
+        self.can_reuse = False
+        if self._state == BODY and self._framing == UNTIL_END and self._sink is not None:
             self._state = IDLE
             self.waiting = False
             self._sink.on_end(None)
             return True
         return False
 
-    def _renew(self) -> None:
-        self._skip = False
-        self._state = IDLE
-        self._parser = HttpResponseParser(self)
-
     def _stopped(self, rest: bytes) -> None:
         self._tunnel = True
-        if rest:
+        if rest and self._sink is not None:
             self._sink.on_tunnel(rest)
 
     # -- llhttp ---------------------------------------------------------------------------
@@ -134,7 +144,7 @@ class ResponseReader(HeadReader):
         if self._skip or not self.waiting:
             raise PeerError("unasked_response", "bytes behind a response", status=502)
         self._reason = b""
-        self._begin()
+        self._state = HEAD
 
     def on_status(self, reason: bytes) -> None:
         self._reason = self._reason + reason if self._reason else reason
@@ -143,62 +153,65 @@ class ResponseReader(HeadReader):
         parser = self._parser
         status = parser.get_status_code()
         response = Response(status, self._reason, self._fields)
-        response.keep_alive = parser.should_keep_alive()
+        response.keep_alive = self.can_reuse = parser.should_keep_alive()
         self._check(response)
-        self._fields = []
+        if self._nominated is not None:
+            response.fields = guard.drop_nominated(self._fields, self._nominated)
+        self._is_interim = status < 200
+        if self._is_interim or self._method != b"GET":
+            self._check_special(response)
+        self._reset()
         self._state = BODY
-        self._last = not response.keep_alive
+        self._framing = response.framing
+        sink = self._sink
+        if sink is not None:
+            sink.on_response(response)
+            if self._skip:
+                self.waiting = False
+                sink.on_end(None)
+
+    def _check(self, response: Response) -> None:
+        if self._length is not None:
+            if self._coding:
+                raise PeerError("bad_response", "Transfer-Encoding and Content-Length")
+            response.length = guard.parse_length(self._length)
+        elif self._coding:
+            response.framing = CHUNKS
+        else:
+            response.framing = UNTIL_END
+        if response.status in (204, 304):
+            response.framing = MEASURED
+            response.length = 0
+        if len(self._fields) > guard.MAX_FIELDS * 4:
+            raise PeerError("response_head_too_large", "too many header fields")
+
+    def _check_special(self, response: Response) -> None:
+        """Interim responses, and methods whose response has no body."""
+        status = response.status
         if status < 200:
+            response.framing = MEASURED
             if status == 101:
                 response.upgrade = self._upgrade or b"unknown"
+                self.can_reuse = False
         elif self._method == b"HEAD":
             self._skip = True
+            response.framing = MEASURED
             response.length = 0
         elif self._method == b"CONNECT" and status < 300:
             self._tunnel = True
+            self.can_reuse = False
             response.upgrade = b"connect"
-        elif status == 204 or status == 304:
-            response.length = 0
-        self._needs_end = response.until_end and not self._skip
-        self._sink.on_response(response)
-        if self._skip:
-            self.waiting = False
-            self._sink.on_end(None)
-
-    def _check(self, response: Response) -> None:
-        length: int | None = None
-        coding = False
-        if len(self._fields) > guard.MAX_FIELDS * 4:
-            raise PeerError("response_head_too_large", "too many header fields", status=502)
-        if self._framing is not None:
-            for kind, value in self._framing:
-                if kind == guard.LENGTH:
-                    if length is not None:
-                        raise PeerError("bad_response", "two Content-Length fields", status=502)
-                    length = guard.parse_length(value)
-                elif kind == guard.CODING:
-                    guard.check_coding(value, repeated=coding)
-                    coding = True
-        if coding and length is not None:
-            raise PeerError("bad_response", "Transfer-Encoding and Content-Length", status=502)
-        response.length = length
-        response.until_end = length is None and not coding and response.status >= 200
-        if response.until_end and response.status in (204, 304):
-            response.until_end = False
-        if self._nominated is not None:
-            response.fields = self._fields = guard.drop_nominated(self._fields, self._nominated)
 
     def on_body(self, data: bytes) -> None:
         if self._skip:
-            raise PeerError("bad_response", "a body where none may be", status=502)
-        self._sink.on_body(data)
+            raise PeerError("bad_response", "a body where none may be")
+        if self._sink is not None:
+            self._sink.on_body(data)
 
     def on_message_complete(self) -> None:
         self._state = IDLE
-        if self._skip or self._tunnel or self._reason_is_interim():
+        if self._skip or self._tunnel or self._is_interim:
             return
         self.waiting = False
-        self._sink.on_end(self._take_trailers() if self._fields else None)
-
-    def _reason_is_interim(self) -> bool:
-        return self._parser.get_status_code() < 200
+        if self._sink is not None:
+            self._sink.on_end(self._take_trailers() if self._framing == CHUNKS else None)

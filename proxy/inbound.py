@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop
-from time import monotonic
 from typing import Any, Final
 
 from mesh.core import labels
@@ -34,12 +33,12 @@ from proxy.dial import Dialler
 from proxy.exchange import Exchange
 from proxy.heads import RequestHead, path_of
 from proxy.hop import Hop
-from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
+from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request
 from proxy.joining import Joining
 from proxy.opening import SILENCE, Opening
-from proxy.outbound import CANONICAL
 from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
+from proxy.targets import CANONICAL
 from proxy.telemetry import HttpSeries, Labels, TcpSeries, Telemetry
 from proxy.tls import Flusher, TlsLink
 from proxy.verdicts import Verdicts
@@ -403,11 +402,10 @@ class InboundConnection:
         bad = reason == "bad-response"
         exchange.answer(Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED)
 
-    def responded(self, exchange: Exchange, response: Response) -> None: ...
+    def responded(self, exchange: Exchange) -> None: ...
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
-        now = monotonic()
         status, error = exchange.status, exchange.error
         series: HttpSeries | None = exchange.series
         if series is None:

@@ -30,7 +30,7 @@ from proxy.client_connection import ClientConnection, Keeper
 from proxy.detect import Verdict, classify
 from proxy.exchange import Exchange
 from proxy.hop import Hop
-from proxy.http1 import COLON, CRLF, Response
+from proxy.http1 import COLON, CRLF
 from proxy.joining import Joining
 from proxy.opening import SILENCE, Opening
 from proxy.seams import Credentials, Discovery, Transport, peer_address
@@ -41,7 +41,6 @@ from proxy.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
-CANONICAL: Final = b"l5d-dst-canonical"
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS, Protocol.HTTP2, Protocol.GRPC)
 
 
@@ -207,7 +206,9 @@ class OutboundConnection:
         if backend.denial is not None:
             exchange.answer(backend.denial, plan.origin or plan.leaf)
             return
-        hop: Hop | None = pick(backend.hops, monotonic(), self._out.random, exchange.tried or ())
+        tried = exchange.tried
+        now = exchange.started if tried is None else monotonic()
+        hop: Hop | None = pick(backend.hops, now, self._out.random, tried or ())
         if hop is None:
             exchange.answer(Outcome.NO_ENDPOINTS, plan.origin or plan.leaf)
             return
@@ -217,11 +218,12 @@ class OutboundConnection:
         exchange.endpoint = hop
         exchange.is_pending = True
         hop.load.pending += 1
-        if exchange.tried is None:
-            series = plan.series.get(hop) or self._out.targets.http_series(plan, hop)
+        series = plan.series.get(hop) or self._out.targets.http_series(plan, hop)
+        exchange.series = series
+        if tried is None:
             series.requests += 1
-            if hop.mesh is not None and plan.apex:
-                exchange.extra = [*exchange.extra, CANONICAL, COLON, plan.apex_bytes, CRLF]
+            if hop.mesh is not None:
+                exchange.extra = exchange.extra + plan.extra if exchange.extra else plan.extra
             hop.send(exchange, self._dial_failed)
         else:
             hop.send_fresh(exchange, self._dial_failed)
@@ -259,31 +261,31 @@ class OutboundConnection:
         exchange.timer = None
         exchange.answer(Outcome.TIMEOUT, exchange.plan.origin or exchange.plan.leaf)
 
-    def responded(self, exchange: Exchange, response: Response) -> None:
+    def responded(self, exchange: Exchange) -> None:
         """A final response head is here: the endpoint's latency is known."""
         hop: Hop = exchange.endpoint
         now = monotonic()
         hop.load.observe(now - exchange.started, now)
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
         plan: Plan | None = exchange.plan
-        now = monotonic()
         status = exchange.status
         error = exchange.error
         if plan is None:
             self._out.telemetry.count("outbound_http_errors_total", error=error)
         else:
-            hop: Hop | None = exchange.endpoint
             failed = error != "" or (
                 status >= 500 if plan.is_failure is None else plan.failed(status)
             )
-            series: HttpSeries | None = plan.series.get(hop)
+            series: HttpSeries | None = exchange.series
             if series is None:
                 series = self._out.targets.http_series(plan, None)
                 series.requests += 1
             series.record(status, failed, error, exchange.started, now)
-            self._put_back(exchange)
+            if exchange.is_pending:
+                exchange.is_pending = False
+                exchange.endpoint.load.pending -= 1
         if self._out.access.is_on:
             self._out.access.write(
                 "outbound",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from mesh.core.errors import PeerError
 from proxy.exchange import Exchange
 from proxy.guard import Fields
-from proxy.http1 import STRIP, Response, chunk, last_chunk, request_head
+from proxy.http1 import STRIP, chunk, last_chunk, request_head
 from proxy.http1_response import ResponseReader
 from proxy.seams import Transport
 
@@ -20,7 +19,7 @@ class ServerConnection:
     __slots__ = (
         "_chunked",
         "_exchange",
-        "_keep",
+        "_is_over",
         "_owner",
         "_paused",
         "_reader",
@@ -31,15 +30,15 @@ class ServerConnection:
         "written_bytes",
     )
 
-    def __init__(self, transport: Transport, owner: Any, *, trust: int = STRIP) -> None:
+    def __init__(self, transport: Transport, owner: Owner, *, trust: int = STRIP) -> None:
         self._transport = transport
         self._owner = owner
-        self._reader = ResponseReader(self, trust)
+        self._reader = ResponseReader(trust)
         self._exchange: Exchange | None = None
         self._chunked = False
-        self._keep = True
         self._sending = False
         self._paused = False
+        self._is_over = False  # the other end hung up
         self.is_reused = False
         self.read_bytes = 0
         self.written_bytes = 0
@@ -51,31 +50,34 @@ class ServerConnection:
 
     def data_received(self, data: bytes) -> None:
         self.read_bytes += len(data)
+        exchange = self._exchange
         try:
             self._reader.feed(data)
-        except PeerError as error:
-            self._fail("bad-response" if self._exchange is not None else error.reason)
+        except PeerError:
+            self._fail("bad-response")
+            return
+        if self._exchange is exchange is not None:
+            exchange.client.flush()  # a head whose body is still on its way
 
     def eof_received(self) -> bool | None:
         exchange = self._exchange
-        if exchange is not None and exchange.is_tunnel:
+        self._is_over = True
+        if exchange is None:
+            self._owner.forget(self)
+        elif exchange.is_tunnel:
             self._exchange = None
-            self._keep = False
             exchange.server_lost("server-closed")
-            return False
-        self._keep = False
-        if not self._reader.eof():
+        elif not self._reader.eof():
             self._fail("server-closed")
         return False
 
     def connection_lost(self, error: BaseException | None) -> None:
-        self._keep = False
-        self._owner.connection_lost(self)
+        self._is_over = True
+        self._owner.connection_lost(self, error)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.server_lost(
-                "tls-failed" if isinstance(error, ssl.SSLError) else "server-closed"
-            )
+            is_tls = isinstance(error, ssl.SSLError)
+            exchange.server_lost("tls-failed" if is_tls else "server-closed")
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -88,11 +90,11 @@ class ServerConnection:
     # -- the exchange's events ---------------------------------------------------------------
 
     def send_request(self, exchange: Exchange) -> None:
+        request = exchange.request
         self._exchange = exchange
         self._sending = True
-        request = exchange.request
         self._chunked = request.length is None
-        self._reader.expect(request.method)
+        self._reader.expect(request.method, exchange)
         self._write(request_head(request, exchange.extra))
 
     def send_body(self, data: bytes) -> None:
@@ -105,18 +107,18 @@ class ServerConnection:
 
     def cancel(self) -> None:
         """The exchange needs no more of this: hang up."""
-        self._exchange = None
-        self._keep = False
+        self._drop_exchange()
         self._transport.abort()
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """The exchange is over: keep the connection if both sides are at a boundary."""
-        self._exchange = None
+        self._drop_exchange()
         if self._paused:
             self.resume_reading()
-        if self._keep and not self._sending and not self._reader.waiting:
+        reader = self._reader
+        if reader.can_reuse and not self._sending and not reader.waiting and not self._is_over:
             self.is_reused = True
-            self._owner.give(self)
+            self._owner.give(self, now)
         else:
             self._transport.close()
 
@@ -135,46 +137,37 @@ class ServerConnection:
             self._transport.resume_reading()
 
     def close(self) -> None:
+        self._is_over = True
         self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    # -- the reader's events -----------------------------------------------------------------
-
-    def on_response(self, response: Response) -> None:
-        if not response.keep_alive or response.upgrade:
-            self._keep = False
-        if response.upgrade:
-            self._chunked = False
-        if self._exchange is not None:
-            self._exchange.on_response(response)
-
-    def on_body(self, data: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.on_response_body(data)
-
-    def on_end(self, trailers: Fields | None) -> None:
-        if self._exchange is not None:
-            self._exchange.on_response_end(trailers)
-
-    def on_tunnel(self, data: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.on_response_body(data)
 
     # -- inside ------------------------------------------------------------------------------
 
+    def _drop_exchange(self) -> None:
+        self._exchange = None
+        self._reader.forget()
+
     def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self.written_bytes += len(data)
+        self.written_bytes += len(data)
+        try:
             self._transport.write(data)
+        except RuntimeError:
+            return  # closed under us; connection_lost is on its way
 
     def _fail(self, reason: str) -> None:
-        exchange, self._exchange = self._exchange, None
-        self._keep = False
+        exchange = self._exchange
+        self._is_over = True
+        self._drop_exchange()
+        self._owner.forget(self)
         self._transport.abort()
         if exchange is not None:
             exchange.server_lost(reason)
 
 
-Opened = Callable[[ServerConnection], None]
+class Owner(Protocol):
+    """Who keeps a connection between two exchanges."""
+
+    def give(self, connection: ServerConnection, now: float) -> None: ...
+    def forget(self, connection: ServerConnection) -> None: ...
+    def connection_lost(
+        self, connection: ServerConnection, error: BaseException | None
+    ) -> None: ...

@@ -25,6 +25,7 @@ from proxy.telemetry import HttpSeries, Labels, Telemetry
 
 log = logging.getLogger(__name__)
 
+CANONICAL: Final = b"l5d-dst-canonical"  # which service was addressed, for the peer's proxy
 MAX_CLASSED: Final = 512  # remembered (method, path) pairs of one target
 _DENIALS: Final = {
     "no-rule": Outcome.NO_RULE,
@@ -39,8 +40,8 @@ class Plan:
 
     __slots__ = (
         "apex",
-        "apex_bytes",
         "backend",
+        "extra",
         "is_failure",
         "leaf",
         "origin",
@@ -61,7 +62,7 @@ class Plan:
         profile: Source | None,
     ) -> None:
         self.apex = apex
-        self.apex_bytes = apex.encode()
+        self.extra = [CANONICAL, b": ", apex.encode(), b"\r\n"] if apex else []
         self.leaf = leaf
         self.profile = f"{profile.namespace}/{profile.name}" if profile and found else ""
         self.backend = backend

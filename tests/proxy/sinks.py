@@ -75,12 +75,12 @@ def read_responses(
 ) -> Sink:
     """Feed the answers to `methods` (one after the other). Raises PeerError."""
     sink = Sink()
-    reader = sink.reader = ResponseReader(sink, trust)
+    reader = sink.reader = ResponseReader(trust)
     waiting = list(methods or (b"GET",))
-    reader.expect(waiting.pop(0))
+    reader.expect(waiting.pop(0), sink)
     for i in range(0, len(data), step or len(data) or 1):
         if not reader.waiting and waiting:
-            reader.expect(waiting.pop(0))
+            reader.expect(waiting.pop(0), sink)
         reader.feed(data[i : i + (step or len(data))])
     if ended:
         reader.eof()

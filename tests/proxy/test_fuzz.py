@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ STREAMS = st.one_of(
 )
 
 
-def story(data: bytes, step: int) -> tuple[list[tuple[object, ...]], str]:
+def story(data: bytes, step: int) -> tuple[list[Any], str]:
     """What was read and how it ended. Requests that were cut off are left out."""
     sink = Sink()
     error = ""
@@ -128,8 +129,8 @@ RESPONSES = st.one_of(
 
 def response_story(data: bytes, method: bytes, step: int) -> tuple[object, ...]:
     sink = Sink()
-    reader = sink.reader = ResponseReader(sink)
-    reader.expect(method)
+    reader = sink.reader = ResponseReader()
+    reader.expect(method, sink)
     error = ""
     try:
         for i in range(0, len(data), step or len(data) or 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.core.errors import PeerError
-from proxy.http1 import KEEP, Response, last_chunk, response_head
+from proxy.http1 import KEEP, UNTIL_END, Response, last_chunk, response_head
 from proxy.http1_response import ResponseReader
 from tests.proxy.sinks import Sink, names, pairs, read_responses
 
@@ -46,14 +46,14 @@ def test_a_response_to_head_has_no_body(step: int) -> None:
     pieces = data if step else data[: len(OK) + 21]
     rest = b"" if step else data[len(OK) + 21 :]
     sink = Sink()
-    reader = sink.reader = ResponseReader(sink)
-    reader.expect(b"HEAD")
+    reader = sink.reader = ResponseReader()
+    reader.expect(b"HEAD", sink)
     for i in range(0, len(pieces), step or len(pieces)):
         if not reader.waiting:
-            reader.expect(b"GET")
+            reader.expect(b"GET", sink)
         reader.feed(pieces[i : i + (step or len(pieces))])
     if rest:
-        reader.expect(b"GET")
+        reader.expect(b"GET", sink)
         reader.feed(rest)
 
     assert summary(sink) == [(200, b""), (200, b"x")]
@@ -63,7 +63,7 @@ def test_without_a_length_the_end_of_the_connection_ends_the_body() -> None:
     sink = read_responses(OK + b"\r\nall that", b"GET", ended=True)
 
     assert summary(sink) == [(200, b"all that")]
-    assert sink.messages[0].head.until_end
+    assert sink.messages[0].head.framing == UNTIL_END
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_without_a_length_the_end_of_the_connection_ends_the_body() -> None:
 )
 def test_a_truncated_response_does_not_pass_for_complete(data: bytes) -> None:
     sink = Sink()
-    reader = sink.reader = ResponseReader(sink)
-    reader.expect(b"GET")
+    reader = sink.reader = ResponseReader()
+    reader.expect(b"GET", sink)
     reader.feed(data)
 
     assert reader.eof() is False
@@ -126,8 +126,8 @@ def test_what_is_no_response_is_a_bad_gateway(data: bytes) -> None:
 )
 def test_bytes_that_nobody_asked_for_are_refused(method: bytes, data: bytes) -> None:
     sink = Sink()
-    reader = sink.reader = ResponseReader(sink)
-    reader.expect(method)
+    reader = sink.reader = ResponseReader()
+    reader.expect(method, sink)
 
     with pytest.raises(PeerError):
         reader.feed(data)

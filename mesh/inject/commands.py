@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mesh.core import labels
 from mesh.core.errors import ConfigError
 from mesh.inject.config import InjectConfig, load_config
 from mesh.inject.offline import Manual, Report, inject_text, uninject_text
@@ -20,7 +21,17 @@ _BUNDLE_HINT = (
 )
 
 
-@click.command()
+def describe_annotations() -> str:
+    """The table of annotations for the end of the help, one a line."""
+    width = max(len(annotation.name) for annotation in labels.ANNOTATIONS)
+    lines = ["\b", "Annotations of pods and namespaces (the pod's own win):"]
+    for item in labels.ANNOTATIONS:
+        default = f" [{item.default}]" if item.default else ""
+        lines.append(f"  {item.name:<{width}}  {item.meaning}{default}")
+    return "\n".join(lines)
+
+
+@click.command(epilog=describe_annotations())
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|FOLDER|- ...")
 @click.option("--manual", is_flag=True, help="Write the whole sidecar instead of the annotation.")
 @click.option(

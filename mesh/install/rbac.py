@@ -51,32 +51,30 @@ def _identity_here() -> list[Rule]:
     secrets = [labels.ROOT_SECRET, labels.ISSUER_SECRET]
     return [
         _rule("", ["secrets"], ["create"]),
-        _rule("", ["secrets"], ["get", "update", "patch"], names=secrets),
+        _rule("", ["secrets"], ["get", "update"], names=secrets),
         _rule("", ["configmaps"], ["create"]),
-        _rule("", ["configmaps"], [*READ, "update", "patch"], names=[labels.TRUST_ROOTS]),
-        _rule("", ["events"], ["create", "patch"]),
+        _rule("", ["configmaps"], ["get", "update"], names=[labels.TRUST_ROOTS]),
+        _rule("", ["events"], ["create"]),
     ]
 
 
 def _destination_cluster() -> list[Rule]:
     ours = [("linkerd.io", ["serviceprofiles", _SPLITS]), ("split.smi-spec.io", ["trafficsplits"])]
     return [
-        _rule("", ["services", "pods", "namespaces", "nodes"], READ),
+        _rule("", ["services", "pods", "namespaces"], READ),
         _rule("discovery.k8s.io", ["endpointslices"], READ),
-        _rule("apps", ["replicasets"], READ),
         *(_rule(group, kinds, READ) for group, kinds in ours),
         *(_rule(group, [f"{kind}/status" for kind in kinds], ["patch"]) for group, kinds in ours),
-        _rule("", ["events"], ["create", "patch"]),
+        _rule("", ["events"], ["create"]),
         _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
     ]
 
 
 def _destination_here() -> list[Rule]:
-    lease = ["get", "update", "patch"]
     return [
         _rule("", ["configmaps"], READ, names=[labels.TRUST_ROOTS]),
         _rule("coordination.k8s.io", ["leases"], ["create"]),
-        _rule("coordination.k8s.io", ["leases"], lease, names=[labels.STATUS_LEASE]),
+        _rule("coordination.k8s.io", ["leases"], ["get", "update"], names=[labels.STATUS_LEASE]),
     ]
 
 
@@ -96,7 +94,7 @@ def _inject_cluster() -> list[Rule]:
 def _inject_here() -> list[Rule]:
     return [
         _rule("", ["secrets"], ["create"]),
-        _rule("", ["secrets"], ["get", "update", "patch"], names=[labels.INJECT_SECRET]),
+        _rule("", ["secrets"], ["get", "update"], names=[labels.INJECT_SECRET]),
         _rule("", ["configmaps"], READ, names=[labels.CONFIG_MAP, labels.TRUST_ROOTS]),
     ]
 

@@ -321,6 +321,13 @@ def test_manual_takes_the_bundle_and_the_config_from_files(tmp_path: Path) -> No
     assert [c["image"] for c in spec["initContainers"]] == ["r/mesh:7", "r/mesh:7"]
 
 
+def test_the_help_lists_every_annotation() -> None:
+    text = run(inject, "--help").stdout
+
+    for annotation in labels.ANNOTATIONS:
+        assert f"{annotation.name} " in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from destination import live
 from mesh.core import labels
 from mesh.install.render import render
 from mesh.install.values import Values
@@ -16,17 +17,17 @@ READ = {"get", "list", "watch"}
 # (role, group, resource) -> verbs, for all that may be changed
 WRITES = {
     ("mesh-identity", "authentication.k8s.io", "tokenreviews"): {"create"},
-    ("mesh-identity", "", "secrets"): {"create", "update", "patch"},
-    ("mesh-identity", "", "configmaps"): {"create", "update", "patch"},
-    ("mesh-identity", "", "events"): {"create", "patch"},
+    ("mesh-identity", "", "secrets"): {"create", "update"},
+    ("mesh-identity", "", "configmaps"): {"create", "update"},
+    ("mesh-identity", "", "events"): {"create"},
     ("mesh-destination", "authentication.k8s.io", "tokenreviews"): {"create"},
-    ("mesh-destination", "", "events"): {"create", "patch"},
+    ("mesh-destination", "", "events"): {"create"},
     ("mesh-destination", "linkerd.io", "serviceprofiles/status"): {"patch"},
     ("mesh-destination", "linkerd.io", "linkerdtrafficsplits/status"): {"patch"},
     ("mesh-destination", "split.smi-spec.io", "trafficsplits/status"): {"patch"},
-    ("mesh-destination", "coordination.k8s.io", "leases"): {"create", "update", "patch"},
+    ("mesh-destination", "coordination.k8s.io", "leases"): {"create", "update"},
     ("mesh-inject", "", "events"): {"create", "patch"},
-    ("mesh-inject", "", "secrets"): {"create", "update", "patch"},
+    ("mesh-inject", "", "secrets"): {"create", "update"},
     ("mesh-inject", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"): {"patch"},
     ("mesh-inject", "admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"patch"},
     ("mesh-viewer", "", "serviceaccounts/token"): {"create"},
@@ -68,6 +69,20 @@ def test_what_may_be_written_is_exactly_this() -> None:
                     found[key] = found.get(key, set()) | verbs
 
     assert found == WRITES
+
+
+def test_what_destination_watches_is_what_it_may_read() -> None:
+    watched = {*live._CORE, *live._ROUTING}
+    read = {
+        f"{resource}.{group}" if group else resource
+        for role, rule in rules()
+        if role["kind"] == "ClusterRole" and role["metadata"]["name"] == labels.DESTINATION
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if set(rule["verbs"]) == READ
+    }
+
+    assert read == watched
 
 
 def test_what_may_be_changed_cluster_wide_is_named_or_a_status_or_an_event() -> None:

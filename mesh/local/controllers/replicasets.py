@@ -124,16 +124,17 @@ class ReplicaSets:
         """Its pods, after adopting matching ones that nobody controls."""
         store, meta = self._api.store, replica_set["metadata"]
         found = []
-        for pod in store.list("pods", meta["namespace"]):
+        for pod in tuple(store.scan("pods", meta["namespace"])):
             if owned_by(pod, meta["uid"]):
                 found.append(pod)
                 continue
-            if not matches(replica_set["spec"]["selector"], pod["metadata"].get("labels")):
-                continue
             owners = pod["metadata"].get("ownerReferences") or []
-            if is_active(pod) and not any(owner.get("controller") for owner in owners):
-                pod["metadata"]["ownerReferences"] = [*owners, owner_reference(replica_set)]
-                found.append(store.update("pods", pod))
+            if any(owner.get("controller") for owner in owners) or not is_active(pod):
+                continue
+            if matches(replica_set["spec"]["selector"], pod["metadata"].get("labels")):
+                owners = [*owners, owner_reference(replica_set)]
+                adopted = {**pod, "metadata": {**pod["metadata"], "ownerReferences": owners}}
+                found.append(store.update("pods", adopted))
         return found
 
     async def _reconcile(self, key: Key) -> float | None:

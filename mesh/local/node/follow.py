@@ -15,11 +15,17 @@ log = logging.getLogger(__name__)
 
 
 async def follow(store: Store, resource: str, saw: Callable[[str, Object], None]) -> None:
-    """Call `saw` with every present object as ADDED, then with each change."""
+    """Call `saw` with every present object as ADDED, then with each change. Until cancelled.
+
+    The objects are the store's own: `saw` must not change them.
+    """
     while True:
         try:
-            async for type_, obj in store.watch(resource):
-                _tell(saw, type_, obj)
+            async with store.watch(resource) as watch:
+                while True:
+                    await watch.wait()
+                    while (change := watch.take()) is not None:
+                        _tell(saw, *change)
         except ApiError as error:
             if error.code != 410:
                 raise

@@ -109,8 +109,8 @@ class Kubelet:
                 scheduler = self._node.recorder.named("default-scheduler")
                 scheduler.event(pod, "FailedScheduling", reason, warning=True)
             return
-        pod["spec"]["nodeName"] = self._node.name
-        store.update("pods", pod)
+        spec = {**pod["spec"], "nodeName": self._node.name}
+        store.update("pods", {**pod, "spec": spec})
         text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {self._node.name}"
         self._node.recorder.named("default-scheduler").event(pod, "Scheduled", text)
 

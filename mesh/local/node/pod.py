@@ -347,8 +347,11 @@ class PodWorker:
     def _publish(self) -> None:
         """Write the pod's status where it differs from the stored one."""
         meta = self._stored["metadata"]
-        current = self.node.api.store.find("pods", meta["namespace"], meta["name"])
-        if current is None or current["metadata"]["uid"] != self.uid:
+        try:
+            current = self.node.api.store.peek("pods", meta["namespace"], meta["name"])
+        except ApiError:
+            return
+        if current["metadata"]["uid"] != self.uid:
             return
         facts = Facts(
             addresses=self._addresses,
@@ -360,9 +363,8 @@ class PodWorker:
         status = pod_status(current, self._records, facts, now=time.time())
         if status == current.get("status"):
             return
-        current["status"] = status
         with contextlib.suppress(ApiError):
-            self.node.api.store.update("pods", current, subresource="status")
+            self.node.api.store.update("pods", {**current, "status": status}, subresource="status")
 
     def _release_network(self) -> None:
         if self.network >= 0:

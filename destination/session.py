@@ -108,6 +108,7 @@ class Session(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._heard = 0.0
+        self._due = 0.0  # when the next tick should be
         self._paused_at: float | None = None
         self._reason = "closed-by-proxy"
 
@@ -188,6 +189,7 @@ class Session(asyncio.Protocol):
         peer = transport.get_extra_info("ssl_object")
         self.peer = tls.peer_workload(peer)
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._due = self.opened + self._hub.timing.hello
         self._timer = self._loop.call_later(self._hub.timing.hello, self._tick)
         if peer.selected_alpn_protocol() != labels.ALPN_STREAM:
             self.refuse(Refused("wrong-protocol", f"expected ALPN {labels.ALPN_STREAM}"))
@@ -287,6 +289,8 @@ class Session(asyncio.Protocol):
 
     def _tick(self) -> None:
         now, timing = self._loop.time(), self._hub.timing
+        if now - self._due > timing.ping:  # it is us who were held up: what came is unread yet
+            self._heard = now
         if self.state is not State.OPEN and now - self.opened >= timing.hello:
             self._close("no-hello")
         elif now - self._heard > 3 * timing.ping:
@@ -295,6 +299,7 @@ class Session(asyncio.Protocol):
             self._close("stuck")
         else:
             self._write(Ping())
+            self._due = now + timing.ping
             self._timer = self._loop.call_later(timing.ping, self._tick)
 
     def _end_with_leaf(self, peer: ssl.SSLObject) -> None:

@@ -199,13 +199,13 @@ class Watch:
         self._failed += 1
         if error.code == 404:
             wait = timing.absent * random.uniform(0.8, 1.2)
-        elif self._failed > 3 or error.code in (401, 403):
+        elif self._failed == 4 or self._failed % 16 == 0 or error.code in (401, 403):
             _log.warning(
-                "watch fails resource=%s code=%d reason=%s wait=%.1fs: %s",
+                "watch fails resource=%s times=%d code=%d reason=%s: %s",
                 self.resource.name,
+                self._failed,
                 error.code,
                 error.reason,
-                wait,
                 error.message,
             )
         await asyncio.sleep(wait)

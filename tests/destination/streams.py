@@ -186,6 +186,12 @@ class Changes:
         self._news.set()
 
 
+async def turns_until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until something holds that nobody announces."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def running(discovery: Discovery) -> AsyncIterator[Changes]:
     """A discovery that runs; entered once its first view is there."""

@@ -20,6 +20,7 @@ from tests.destination.streams import (
     Ground,
     ground,
     running,
+    turns_until,
 )
 from tests.destination.world import Object, deployed, pod
 from tests.support.authority import TrustChain
@@ -137,8 +138,7 @@ def test_while_destination_is_away_for_long_nobody_waits(tmp_path: Path) -> None
             await here.server.drain()
             await here.server.stop()
             assert await _ask(discovery, "10.96.0.98:80") is None
-            while discovery.connected:
-                assert await _ask(discovery, "10.96.0.97:80") is None
+            await turns_until(lambda: not discovery.connected)
             assert await _ask(discovery, "10.96.0.96:80") is None
             answers: list[Target | None] = []
 
@@ -179,8 +179,7 @@ def test_only_destination_itself_is_believed(tmp_path: Path) -> None:
             timing=QUICK, server=WorkloadId("cluster.local", "mesh", "another")
         )
         task = asyncio.create_task(discovery.run())
-        while discovery.last_reason != "wrong-identity":
-            assert await _ask(discovery, ADDRESS) is None
+        await turns_until(lambda: discovery.last_reason == "wrong-identity")
 
         assert not discovery.ready
         assert not here.server.sessions
@@ -197,8 +196,7 @@ def test_a_server_under_another_root_is_not_believed(tmp_path: Path) -> None:
         strange = FixedCredentials(TrustChain(), folder, WEB)
         discovery = here.discovery(timing=QUICK, credentials=strange)
         task = asyncio.create_task(discovery.run())
-        while discovery.last_reason != "unknown-authority":
-            assert await _ask(discovery, ADDRESS) is None
+        await turns_until(lambda: discovery.last_reason == "unknown-authority")
 
         assert not discovery.ready
         task.cancel()
@@ -212,13 +210,11 @@ def test_a_refused_hello_names_its_reason_and_is_tried_again(tmp_path: Path) -> 
         hello = make_hello(namespace="shop", pod="late", uid="uid-late")
         discovery = here.discovery(hello, timing=QUICK)
         task = asyncio.create_task(discovery.run())
-        while discovery.last_reason != "no-such-pod":
-            assert await _ask(discovery, ADDRESS) is None
+        await turns_until(lambda: discovery.last_reason == "no-such-pod")
 
         here.put(pod("late", "127.0.0.1"))
 
-        while not discovery.ready:
-            await _ask(discovery, ADDRESS)
+        await turns_until(lambda: discovery.ready)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -237,8 +233,7 @@ def test_it_waits_for_the_first_leaf(tmp_path: Path) -> None:
             answers: list[Target | None] = []
             discovery.lookup(ADDRESS, answers.append)
             credentials.become_ready()
-            while not discovery.ready:
-                await _ask(discovery, ADDRESS)
+            await turns_until(lambda: discovery.ready)
             task.cancel()
 
     _on_ground(tmp_path, act)

@@ -101,10 +101,6 @@ def _crd(
     }
     if short:
         names["shortNames"] = [short]
-    schema = {
-        "type": "object",
-        "properties": {"spec": spec, "status": _status()},
-    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -115,17 +111,23 @@ def _crd(
             "conversion": {"strategy": "None"},
             "names": names,
             "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": version == storage,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": [*columns, _VERDICT, _AGE],
-                    "schema": {"openAPIV3Schema": schema},
-                }
-                for version in versions
+                _version(name, spec, columns, is_stored=name == storage) for name in versions
             ],
         },
+    }
+
+
+def _version(
+    name: str, spec: Schema, columns: list[dict[str, Any]], *, is_stored: bool
+) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"spec": spec, "status": _status()}}
+    return {
+        "name": name,
+        "served": True,
+        "storage": is_stored,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [*columns, _VERDICT, _AGE],
+        "schema": {"openAPIV3Schema": schema},
     }
 
 
@@ -163,36 +165,6 @@ def _traffic_split() -> Schema:
 
 
 def _service_profile() -> Schema:
-    request = _object(
-        {
-            "pathRegex": {**_TEXT, "description": "Regular expression for the whole path."},
-            "path": {**_TEXT, "description": "The exact path."},
-            "method": _TEXT,
-            "all": _array(_NESTED),
-            "any": _array(_NESTED),
-            "not": _ANY,
-        }
-    )
-    response = _object(
-        {
-            "status": _object({"min": _INT, "max": _INT}),
-            "statusCode": {**_INT, "description": "Short for status with min and max equal."},
-            "all": _array(_NESTED),
-            "any": _array(_NESTED),
-            "not": _ANY,
-        }
-    )
-    route = _object(
-        {
-            "name": _TEXT,
-            "condition": request,
-            "responseClasses": _array(
-                _object({"condition": response, "isFailure": {"type": "boolean"}})
-            ),
-            "isRetryable": {"type": "boolean"},
-            "timeout": {**_TEXT, "description": "A duration such as 300ms."},
-        }
-    )
     budget = _object(
         {
             "retryRatio": {"type": "number", "format": "float"},
@@ -203,10 +175,39 @@ def _service_profile() -> Schema:
     override = _object({"authority": _TEXT, "weight": {"x-kubernetes-int-or-string": True}})
     return _object(
         {
-            "routes": _array(route),
+            "routes": _array(_route()),
             "retryBudget": budget,
             "dstOverrides": _array(override),
             "opaquePorts": _array(_TEXT),
+        }
+    )
+
+
+def _route() -> Schema:
+    combined = {"all": _array(_NESTED), "any": _array(_NESTED), "not": _ANY}
+    request = _object(
+        {
+            "pathRegex": {**_TEXT, "description": "Regular expression for the whole path."},
+            "path": {**_TEXT, "description": "The exact path."},
+            "method": _TEXT,
+            **combined,
+        }
+    )
+    response = _object(
+        {
+            "status": _object({"min": _INT, "max": _INT}),
+            "statusCode": {**_INT, "description": "Short for status with min and max equal."},
+            **combined,
+        }
+    )
+    classes = _object({"condition": response, "isFailure": {"type": "boolean"}})
+    return _object(
+        {
+            "name": _TEXT,
+            "condition": request,
+            "responseClasses": _array(classes),
+            "isRetryable": {"type": "boolean"},
+            "timeout": {**_TEXT, "description": "A duration such as 300ms."},
         }
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,7 @@ def run(*, once: bool) -> int:
         )
     if not once:
         return _demonstrate(_start(None))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what follows is cleaned up
     with tempfile.TemporaryDirectory(prefix="mesh-demo-") as folder:
         state = Path(folder, "state")
         try:

@@ -105,6 +105,8 @@ class FakeReviewer:
         self.asked = 0
         self.fail: Exception | None = None
         self.seconds = 0.0
+        self.most_at_once = 0
+        self._at_once = 0
 
     def token(
         self,
@@ -141,7 +143,10 @@ class FakeReviewer:
 
     async def review(self, token: str, audiences: Sequence[str] = ()) -> Reviewed:
         self.asked += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(self.seconds)
+        self._at_once -= 1
         if self.fail is not None:
             raise self.fail
         reviewed = self.known.get(token)

@@ -31,12 +31,15 @@ class Body:
     repeated: list[str] = field(default_factory=list)
 
 
+def too_large() -> status.StatusError:
+    words = f"Request entity too large: limit is {MAX_BODY}"
+    return status.StatusError(413, "RequestEntityTooLarge", words)
+
+
 def decode(media: str, raw: bytes) -> Body:
     """The object of a create or update. `media` is the content type without parameters."""
     if len(raw) > MAX_BODY:
-        raise status.StatusError(
-            413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}"
-        )
+        raise too_large()
     if media == PROTOBUF:
         try:
             return Body(protobuf.decode(raw))

@@ -76,6 +76,8 @@ class Front:
         self._authorize(asked, action)
         row = self._find(target)
         self._check_subresource(row, target)
+        if not target.name and request.method in ("PUT", "PATCH"):
+            raise status.method_not_allowed()
         return await self._handlers.handle(request, row, target, action, asked)
 
     def _authorize(self, user: User, action: Action) -> None:

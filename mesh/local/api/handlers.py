@@ -71,8 +71,14 @@ class Call:
             self.warnings.append(text)
 
     async def body(self) -> bodies.Body:
-        raw = await self.request.content.read(-1)
-        return bodies.decode(self.request.content_type, raw)
+        return bodies.decode(self.request.content_type, await self.raw_body())
+
+    async def raw_body(self) -> bytes:
+        """Raises ApiError 413."""
+        try:
+            return await self.request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise bodies.too_large() from error
 
 
 class Handlers:
@@ -279,8 +285,7 @@ class Handlers:
                 "the body of the request was in an unknown format - accepted media types include: "
                 + ", ".join(_PATCHES)
             )
-        raw = await call.request.content.read(-1)
-        body = bodies.decode("application/json", raw)
+        body = bodies.decode("application/json", await call.raw_body())
         if bodies.too_deep([body.value]):
             raise status.bad_request("the patch is nested too deeply")
         if target.subresource == "scale":
@@ -429,7 +434,7 @@ class _DeleteRequest:
 
 async def _delete_options(call: Call) -> _DeleteRequest:
     """DeleteOptions from body and query. Raises ApiError 400."""
-    raw = await call.request.content.read(-1)
+    raw = await call.raw_body()
     given: Object = {}
     if raw.strip():
         given = bodies.as_object(bodies.decode(call.request.content_type, raw))

@@ -29,7 +29,7 @@ _HOP: Final = frozenset(
         "upgrade",
     )
 )
-_DROPPED: Final = _HOP | {"authorization", "host", "content-length"}
+_DROPPED: Final = _HOP | {"authorization", "host"}
 CONNECT: Final = 10.0  # seconds
 
 

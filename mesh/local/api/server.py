@@ -333,7 +333,10 @@ class Api:
                 if any(owner.get("uid") == uid for owner in owners):
                     fresh = copy(obj)
                     left = [owner for owner in owners if owner.get("uid") != uid]
-                    fresh["metadata"]["ownerReferences"] = left
+                    if left:
+                        fresh["metadata"]["ownerReferences"] = left
+                    else:
+                        del fresh["metadata"]["ownerReferences"]
                     self.store.update(row.key, fresh)
 
     # -- parts -------------------------------------------------------------------------------

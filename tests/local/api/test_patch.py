@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.local.api import patch
@@ -89,6 +89,7 @@ def test_an_operation_that_cannot_be_done_is_refused(operation: Any) -> None:
     assert document == {"a": {}, "list": [1], "n": 1}
 
 
+@settings(max_examples=50)
 @given(
     old=st.dictionaries(st.text(max_size=3), JSON), new=st.dictionaries(st.text(max_size=3), JSON)
 )

@@ -121,4 +121,3 @@ def parse_switch(text: str) -> bool:
     if text in ("disabled", "false"):
         return False
     raise ValueError(f'expected enabled or disabled, got "{text}"')
-

@@ -61,8 +61,7 @@ def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
         for turn in range(50):
             _apply_split(stage, *((0, 100) if turn % 2 == 0 else (100, 0)))
             changes.append((time.time(), "v1" if turn % 2 == 0 else "v2"))
-            sent = stage.load("/stats")["sent"]
-            eventually(lambda sent=sent: stage.load("/stats")["sent"] >= sent + 200)
+            _wait_for_requests(stage, 200)
         rows = stage.load(f"/recent?since={changes[0][0]}")
     finally:
         stage.load("/resume?rate=20", "POST")
@@ -75,6 +74,11 @@ def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
     ]
     assert sorted(late)[49] <= 1.0, sorted(late)[-5:]
     assert all(row[2] == 200 for row in rows)
+
+
+def _wait_for_requests(stage: Stage, count: int) -> None:
+    sent = stage.load("/stats")["sent"]
+    eventually(lambda: stage.load("/stats")["sent"] >= sent + count)
 
 
 def test_a_split_sends_each_version_its_share(stage: Stage) -> None:
@@ -104,7 +108,7 @@ def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
     sent_before = stage.load("/stats")["sent"]
 
     stage.load("/resume?rate=50", "POST")
-    eventually(lambda: stage.load("/stats")["sent"] >= sent_before + 500)
+    _wait_for_requests(stage, 500)
     sent = stage.load("/pause", "POST")["sent"] - sent_before
     expected = before + sent
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mesh.local.apply import LAST_APPLIED, difference, last_applied, with_last_applied
 
-SERVICE = {
+SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "web"},
@@ -12,7 +14,7 @@ SERVICE = {
 }
 
 
-def _as_served(obj: dict[str, object]) -> dict[str, object]:
+def _as_served(obj: dict[str, Any]) -> dict[str, Any]:
     """What a server makes of it: defaults inside lists and beside fields."""
     spec = {
         "ports": [{"port": 80, "protocol": "TCP"}],
@@ -40,7 +42,7 @@ def test_only_what_changed_is_sent_and_what_was_dropped_is_removed() -> None:
 
 def test_what_others_wrote_is_left_alone() -> None:
     live = _as_served(SERVICE)
-    live["metadata"]["labels"] = {"theirs": "1"}  # type: ignore[index]
+    live["metadata"]["labels"] = {"theirs": "1"}
 
     patch = difference(last_applied(live), with_last_applied(SERVICE), live)
 

@@ -55,6 +55,9 @@ RULES: Final = {
     for spelling in (name.encode(), name.lower().encode(), name.title().encode())
 }
 
+# Those that need no rule at all.
+USUAL: Final = frozenset(name for name, kind in RULES.items() if kind == PLAIN)
+
 _HOST_TEXT: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
 )

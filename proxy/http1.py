@@ -9,6 +9,7 @@ the sender: writing a head is a single join. What llhttp leaves open is decided 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from mesh.core.errors import PeerError
@@ -98,7 +99,10 @@ class Response:
 
 
 class HeadReader:
-    """What both directions share: the fields of one head, its budget, its trailers."""
+    """What both directions share: the fields of one head, its budget, its trailers.
+
+    `on_header` runs once per field of every message, so it is a closure over its list.
+    """
 
     __slots__ = (
         "_coding",
@@ -111,17 +115,20 @@ class HeadReader:
         "_state",
         "_trust",
         "_upgrade",
+        "on_header",
     )
 
     def __init__(self, trust: int) -> None:
         self._trust = trust
         self._state = IDLE
         self._head = 0
+        self._fields: Fields = []
+        self.on_header = self._make_on_header()
         self._reset()
 
     def _reset(self) -> None:
         """Ready for the fields of another head."""
-        self._fields: Fields = []
+        self._fields.clear()
         self._host: bytes | None = None
         self._length: bytes | None = None
         self._coding = False
@@ -129,23 +136,38 @@ class HeadReader:
         self._upgrade = b""
         self._ours: dict[bytes, bytes] | None = None
 
-    def on_header(self, name: bytes, value: bytes) -> None:
+    def _make_on_header(self) -> Callable[[bytes, bytes], None]:
+        extend, special = self._fields.extend, self._special
+
+        def on_header(
+            name: bytes,
+            value: bytes,
+            usual: frozenset[bytes] = guard.USUAL,
+            colon: bytes = COLON,
+            crlf: bytes = CRLF,
+        ) -> None:
+            if name in usual:
+                extend((name, colon, value, crlf))
+            else:
+                special(name, value)
+
+        return on_header
+
+    def _special(self, name: bytes, value: bytes) -> None:
+        """Fields with a rule of their own, and names that no table knows."""
         kind = RULES.get(name)
-        if kind == PLAIN:
-            self._fields += (name, COLON, value, CRLF)
-        elif kind == HOST and self._host is None:
+        if kind == HOST and self._host is None:
             self._host = value
-            self._fields += (name, COLON, value, CRLF)
         elif kind == LENGTH and self._length is None:
             self._length = value
-            self._fields += (name, COLON, value, CRLF)
         elif kind == CONNECTION and value in _PERSISTENCE:
             return  # llhttp keeps count of it
         else:
             self._unusual(name, value)
+            return
+        self._fields.extend((name, COLON, value, CRLF))
 
     def _unusual(self, name: bytes, value: bytes) -> None:
-        """Everything with a rule of its own, and names that the table does not know."""
         kind = guard.kind_of(name)
         if kind == PLAIN:
             if name[0] in b"mMlL" and self._trust != KEEP and guard.is_ours(name):
@@ -153,23 +175,23 @@ class HeadReader:
                     self._ours = self._ours or {}
                     self._ours[name.lower()] = value
                 return
-            self._fields += (name, COLON, value, CRLF)
+            self._fields.extend((name, COLON, value, CRLF))
             return
         value = value.rstrip(b" \t")
         if kind == HOST:
             if self._host is not None:
                 raise PeerError("two_hosts", "two Host fields")
             self._host = value
-            self._fields += (name, COLON, value, CRLF)
+            self._fields.extend((name, COLON, value, CRLF))
         elif kind == LENGTH:
             if self._length is not None:
                 raise PeerError("bad_length", "two Content-Length fields")
             self._length = value
-            self._fields += (name, COLON, value, CRLF)
+            self._fields.extend((name, COLON, value, CRLF))
         elif kind == CODING:
             guard.check_coding(value, repeated=self._coding)
             self._coding = True
-            self._fields += (name, COLON, b"chunked", CRLF)
+            self._fields.extend((name, COLON, b"chunked", CRLF))
         elif kind == CONNECTION:
             word = value.lower()
             if word not in _PERSISTENCE:
@@ -177,10 +199,10 @@ class HeadReader:
         elif kind == guard.UPGRADE:
             self._upgrade = value.lower() if not self._upgrade else b"two"
         elif kind == guard.TE and b"trailers" in value.lower():
-            self._fields += (name, COLON, b"trailers", CRLF)
+            self._fields.extend((name, COLON, b"trailers", CRLF))
 
     def _take_trailers(self) -> Fields | None:
-        fields = self._fields
+        fields = self._fields[:]
         self._reset()
         return guard.clean_trailers(fields) if fields else None
 

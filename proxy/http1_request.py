@@ -202,7 +202,7 @@ class RequestReader(HeadReader):
         if self._muted:
             return
         parser = self._parser
-        request = Request(parser.get_method(), self._url, self._fields)
+        request = Request(parser.get_method(), self._url, self._fields[:])
         request.keep_alive = self._keep_alive = parser.should_keep_alive()
         self._check(request, parser.get_http_version())
         if self._nominated is not None or self._upgrade or request.method == b"CONNECT":
@@ -246,7 +246,7 @@ class RequestReader(HeadReader):
         """What Connection names goes. One plain upgrade is accepted; h2c is forgotten, as
         RFC 9113 §3.1 deprecates it, and so are odd ones."""
         if self._nominated is not None:
-            request.fields = guard.drop_nominated(self._fields, self._nominated)
+            request.fields = guard.drop_nominated(request.fields, self._nominated)
         if request.method == b"CONNECT":
             guard.check_target(request.method, request.target, request.host)
             request.upgrade = b"connect"

@@ -152,11 +152,11 @@ class ResponseReader(HeadReader):
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()
-        response = Response(status, self._reason, self._fields)
+        response = Response(status, self._reason, self._fields[:])
         response.keep_alive = self.can_reuse = parser.should_keep_alive()
         self._check(response)
         if self._nominated is not None:
-            response.fields = guard.drop_nominated(self._fields, self._nominated)
+            response.fields = guard.drop_nominated(response.fields, self._nominated)
         self._is_interim = status < 200
         if self._is_interim or self._method != b"GET":
             self._check_special(response)

@@ -21,6 +21,7 @@ from lightkube.core.exceptions import ConfigError as LightkubeConfigError
 from mesh.core.errors import ConfigError
 
 _HINT = "set KUBECONFIG or pass --kubeconfig, or run inside a pod with a service account"
+_EXEC_V1: Final = "client.authentication.k8s.io/v1"
 _PATHS: Final = {
     "clusters": ("cluster", ("certificate-authority",)),
     "users": ("user", ("client-certificate", "client-key", "tokenFile")),
@@ -93,10 +94,23 @@ def _load(path: Path) -> dict[str, Any]:
             body = item.get(entry) if isinstance(item, dict) else None
             if not isinstance(body, dict):
                 continue
+            if isinstance(body.get("exec"), dict):
+                _prepare_plugin(body["exec"])
             for key in keys:
                 if body.get(key):
                     body[key] = str(path.parent / body[key])
     return document
+
+
+def _prepare_plugin(plugin: dict[str, Any]) -> None:
+    """Tell an exec plugin which version to answer in (KEP-541). lightkube reads the answer of
+    v1 as it does v1beta1's, which has the same form, but refuses its name."""
+    version = str(plugin.get("apiVersion"))
+    info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
+    variable = {"name": "KUBERNETES_EXEC_INFO", "value": msgspec.json.encode(info).decode()}
+    plugin["env"] = [variable, *(plugin.get("env") or [])]
+    if version == _EXEC_V1:
+        plugin["apiVersion"] = f"{_EXEC_V1}beta1"
 
 
 def _merge(documents: list[dict[str, Any]]) -> dict[str, Any]:

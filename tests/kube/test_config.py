@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from mesh.core.errors import ConfigError
+from mesh.core.errors import ApiError, ConfigError
+from mesh.kube.client import KubeClient
 from mesh.kube.config import find_access
+from tests.kube.scripted import answer, serving
 
 ONE = """
 apiVersion: v1
@@ -98,3 +101,43 @@ def test_a_file_that_does_not_say_where_is_one_clear_error(
 def test_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set KUBECONFIG or pass --kubeconfig"):
         find_access(environ={"HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_a_plugin_is_told_which_version_to_answer_in(tmp_path: Path, version: str) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        "#!/bin/sh\n"
+        f'case "$KUBERNETES_EXEC_INFO" in *client.authentication.k8s.io/{version}\\"*) ;;'
+        " *) exit 1 ;; esac\n"
+        'echo "{\\"status\\": {\\"token\\": \\"from-plugin\\"}}"\n'
+    )
+    plugin.chmod(0o755)
+
+    async def act() -> str:
+        async with serving(answer({"major": "1"})) as (client, script):
+            text = ONE.replace("https://one:6443", client.access.server).replace(
+                "{token: t1}",
+                f"{{exec: {{apiVersion: client.authentication.k8s.io/{version}, "
+                f"command: {plugin}}}}}",
+            )
+            text = text.replace(", certificate-authority: ca.crt", "")
+            async with KubeClient(find_access(_write(tmp_path, "one", text), environ={})) as kube:
+                await kube.version()
+            return script.requests[0].headers["Authorization"]
+
+    assert asyncio.run(act()) == "Bearer from-plugin"
+
+
+def test_a_plugin_that_is_missing_is_an_api_error(tmp_path: Path) -> None:
+    text = ONE.replace(
+        "{token: t1}",
+        "{exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such/plugin}}",
+    ).replace(", certificate-authority: ca.crt", "")
+
+    async def act() -> None:
+        async with KubeClient(find_access(_write(tmp_path, "one", text), environ={})) as kube:
+            await kube.version()
+
+    with pytest.raises(ApiError, match="/no/such/plugin"):
+        asyncio.run(act())

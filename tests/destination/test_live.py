@@ -1,0 +1,203 @@
+"""Watches, snapshots and verdicts together, on the embedded API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from destination.endpoints import Cluster
+from destination.live import LiveCluster
+from destination.metrics import Metrics
+from destination.snapshot import Snapshot
+from destination.status_writer import StatusWriter
+from destination.store import Store
+from mesh.install.crds import smi_crds
+from mesh.kube.client import KubeClient
+from mesh.kube.lease import Lease
+from mesh.kube.watch import WatchTiming
+from tests.destination.world import Object, load, service
+from tests.support.embedded_api import embedded_api
+
+TIMING = WatchTiming(absent=0.02, backoff_first=0.01, backoff_last=0.05)
+(SPLIT,) = load("""
+apiVersion: split.smi-spec.io/v1alpha4
+kind: TrafficSplit
+metadata: {name: web, namespace: shop}
+spec: {service: web, backends: [{service: web, weight: 1}]}
+""")
+
+
+class Scene:
+    """A live cluster with its status writer; `until` waits for a snapshot, `seek` for the API."""
+
+    def __init__(self, admin: KubeClient) -> None:
+        self.admin = admin
+        self.live = LiveCluster(
+            admin, Store(), Cluster(), Metrics(CollectorRegistry()), timing=TIMING
+        )
+        self.lease = Lease(admin, namespace="mesh", name="l", holder="me")
+        self.writer = StatusWriter(admin, self.live, self.lease)
+        self._news = asyncio.Event()
+        self.live.on_snapshot(lambda _, reach: self.writer.changed(reach.objects))
+        self.live.on_snapshot(lambda *_: self._news.set())
+
+    async def until(self, holds: Callable[[Snapshot], bool]) -> None:
+        while not holds(self.live.snapshot):
+            self._news.clear()
+            await self._news.wait()
+
+    async def seek(self, find: Callable[[], Awaitable[list[Object]]]) -> list[Object]:
+        """What `find` gives once it gives something; the API has no Event to wait for."""
+        while not (found := await find()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return found
+
+    async def events(self) -> list[Object]:
+        found = await self.admin.list("events", "shop")
+        return [item for item in found if item["source"]["component"] == "mesh-destination"]
+
+
+@contextlib.asynccontextmanager
+async def _scene(folder: Path, *objects: Object) -> AsyncIterator[Scene]:
+    spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in _SPACES]
+    async with embedded_api(folder) as cluster, asyncio.timeout(30):
+        await cluster.apply(*spaces, *objects)
+        scene = Scene(cluster.admin)
+        runs = (scene.live.run(), scene.lease.run(), scene.writer.run())
+        tasks = [asyncio.create_task(run) for run in runs]
+        try:
+            await scene.live.wait_until_synced()
+            yield scene
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_SPACES = ("shop", "mesh")
+
+
+def _web(**annotations: str) -> Object:
+    web = service("web", annotations=annotations)
+    web["spec"] = {"ports": web["spec"]["ports"]}
+    return web
+
+
+def _verdicts(snapshot: Snapshot) -> dict[str, str]:
+    return {ref.resource: found.verdict.value for ref, found in snapshot.outcomes.items()}
+
+
+def test_kinds_that_come_later_are_found(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with _scene(tmp_path, _web()) as scene:
+            assert _verdicts(scene.live.snapshot) == {}
+
+            for crd in smi_crds():
+                await scene.admin.create("customresourcedefinitions.apiextensions.k8s.io", crd)
+            await scene.admin.create("trafficsplits.split.smi-spec.io", SPLIT)
+            await scene.until(
+                lambda s: _verdicts(s) == {"trafficsplits.split.smi-spec.io": "Effective"}
+            )
+
+    asyncio.run(act())
+
+
+def test_kinds_that_go_take_their_effect_with_them(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with _scene(tmp_path, *smi_crds(), _web(), SPLIT) as scene:
+            await scene.until(lambda s: bool(_verdicts(s)))
+
+            await scene.admin.delete("trafficsplits.split.smi-spec.io", "web", "shop")
+            await scene.until(lambda s: not _verdicts(s))
+
+    asyncio.run(act())
+
+
+@pytest.mark.parametrize("versions", [["v1alpha1"], ["v1alpha1", "v1alpha2"]])
+def test_a_foreign_crd_without_status_gets_its_verdicts_as_events(
+    tmp_path: Path, versions: list[str]
+) -> None:
+    (crd,) = smi_crds()
+    spec = crd["spec"]
+    spec["versions"] = [
+        {key: value for key, value in version.items() if key != "subresources"}
+        | {"storage": version["name"] == "v1alpha1"}
+        for version in spec["versions"]
+        if version["name"] in versions
+    ]
+    split = SPLIT | {"apiVersion": "split.smi-spec.io/v1alpha1"}
+
+    async def act() -> None:
+        async with _scene(tmp_path, crd, _web(), split) as scene:
+            (event,) = await scene.seek(scene.events)
+
+            assert event["reason"] == "Effective"
+            assert event["involvedObject"]["kind"] == "TrafficSplit"
+            assert event["message"] == "acts on Service shop/web"
+
+    asyncio.run(act())
+
+
+def test_an_annotation_that_means_nothing_is_an_event_on_its_service_once(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with _scene(tmp_path, _web(**{"mesh/opaque-port": "80"})) as scene:
+            (event,) = await scene.seek(scene.events)
+            before = scene.live.snapshot.version
+            labels = {"metadata": {"labels": {"x": "y"}}}
+            await scene.admin.patch("services", "web", labels, namespace="shop")
+            await scene.admin.create("services", _web() | {"metadata": _meta("other")})
+            await scene.until(lambda s: s.version > before)
+
+            assert "did you mean mesh/opaque-ports?" in event["message"]
+            assert event["involvedObject"]["uid"] == "" or event["involvedObject"]["name"] == "web"
+            assert len(await scene.events()) == 1
+
+    asyncio.run(act())
+
+
+def test_a_status_that_somebody_overwrites_is_written_again(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with _scene(tmp_path, *smi_crds(), _web(), SPLIT) as scene:
+            name = "trafficsplits.split.smi-spec.io"
+
+            async def verdicts() -> list[Object]:
+                found = await scene.admin.get(name, "web", "shop")
+                status = found.get("status") or {}
+                return [status] if status.get("verdict") == "Effective" else []
+
+            await scene.seek(verdicts)
+            broken = {"status": {"verdict": "Fine", "conditions": []}}
+            await scene.admin.patch(name, "web", broken, namespace="shop", subresource="status")
+            (status,) = await scene.seek(verdicts)
+
+            assert status["conditions"][0]["type"] == "Effective"
+
+    asyncio.run(act())
+
+
+def test_without_the_lease_nothing_is_written(tmp_path: Path) -> None:
+    other = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"namespace": "mesh", "name": "l"},
+        "spec": {"holderIdentity": "another", "leaseDurationSeconds": 3600},
+    }
+
+    async def act() -> None:
+        async with _scene(tmp_path, other, *smi_crds(), _web(), SPLIT) as scene:
+            await scene.until(lambda s: bool(_verdicts(s)))
+            found = await scene.admin.get("trafficsplits.split.smi-spec.io", "web", "shop")
+
+            assert "status" not in found
+            assert scene.writer.written == 0
+
+    asyncio.run(act())
+
+
+def _meta(name: str) -> Object:
+    return {"namespace": "shop", "name": name}

@@ -19,7 +19,7 @@ from mesh.local.api.reviews import Reviews
 from mesh.local.api.server import Api, Options
 from mesh.local.api.store import Watch, parse_selectors
 from mesh.local.api.users import User
-from mesh.local.api.watching import WatchRequest, stream
+from mesh.local.api.watching import Stream, View, WatchRequest
 
 _PATCHES: Final = {
     "application/json-patch+json": "json",
@@ -176,18 +176,11 @@ class Handlers:
             row.store_key, call.namespace, since=asked.since, labels=labels, fields=fields
         )
         self._watches.add(watch)
-        view = _View(self, call, wanted)
+        shown = _Shown(self, call, wanted)
+        media = wanted.content_type if wanted is not None else "application/json"
+        view = View(shown.show, shown.bookmark, row.kind, _api_version(row, version), media)
         try:
-            return await stream(
-                call.request,
-                store,
-                watch,
-                asked,
-                show=view.show,
-                bookmark=view.bookmark,
-                blank={"kind": row.kind, "apiVersion": _api_version(row, version)},
-                content_type=wanted.content_type if wanted is not None else "application/json",
-            )
+            return await Stream(store, watch, asked, view).run(call.request)
         finally:
             self._watches.discard(watch)
             watch.close()
@@ -387,7 +380,7 @@ class Handlers:
         return response
 
 
-class _View:
+class _Shown:
     """How the objects of one watch are shown; the first Table carries the columns."""
 
     def __init__(self, handlers: Handlers, call: Call, wanted: negotiate.Wanted | None) -> None:

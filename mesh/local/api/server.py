@@ -10,17 +10,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from mesh.core.errors import ApiError
-from mesh.local.api import definitions, kinds, patch, pods, rbac, status, strategic, strategy
+from mesh.local.api import definitions, escalation, kinds, patching, pods, status, strategy
 from mesh.local.api.addresses import ClusterIPs
 from mesh.local.api.housekeeping import CLEANUP, Housekeeper
 from mesh.local.api.resources import Object, Resource
 from mesh.local.api.store import Store, copy, timestamp
-from mesh.local.api.users import MASTERS, SYSTEM, User
+from mesh.local.api.users import SYSTEM, User
 from mesh.local.api.webhooks import Caller, Request, Webhooks
 
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -95,20 +95,10 @@ class Api:
         row = self.resource(resource)
         version = options.version or row.version
         fresh = self._decode(row, version, obj, options)
-        meta = fresh["metadata"]
-        self._name(meta)
-        self._check_namespace(row, meta)
+        self._name(fresh["metadata"])
+        self._check_namespace(row, fresh["metadata"])
         self._readmit_new(row, fresh)
-        request = Request(
-            "CREATE",
-            row,
-            version,
-            meta.get("namespace", ""),
-            meta.get("name", ""),
-            user,
-            dry_run=options.dry_run,
-            options={"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
-        )
+        request = _request("CREATE", row, version, fresh, user, options)
 
         def readmit(changed: Object) -> None:
             kinds.fill_defaults(row, version, changed)
@@ -118,9 +108,10 @@ class Api:
             fresh = await self._webhooks.mutate(request, fresh, options.warn, readmit)
         self._begin(row, version, fresh)
         kinds.check(row, version, fresh, None)
-        self._check_escalation(row, fresh, user)
+        escalation.check(self.store, row, fresh, user)
         if self._webhooks is not None:
             await self._webhooks.validate(request, fresh, options.warn)
+        meta = fresh["metadata"]
         self._check_namespace(row, meta)  # it may have gone while webhooks were asked
         self._warn_about(row, version, fresh, options)
         kept = kinds.to_storage(row, self._storage_version(row), fresh)
@@ -168,7 +159,7 @@ class Api:
         meta = fresh["metadata"]
         fresh = self.store.merged(row.store_key, old, fresh)
         self._place(row, fresh, old)
-        request = self._update_request(row, version, old, user, options, "")
+        request = _request("UPDATE", row, version, old, user, options, old=old)
 
         def readmit(changed: Object) -> None:
             kinds.fill_defaults(row, version, changed)
@@ -176,7 +167,7 @@ class Api:
         if self._webhooks is not None and fresh != old:
             fresh = await self._webhooks.mutate(request, fresh, options.warn, readmit)
         kinds.check(row, version, fresh, old)
-        self._check_escalation(row, fresh, user)
+        escalation.check(self.store, row, fresh, user)
         if row.key == definitions.KEY:
             self._establish(fresh)
         if self._webhooks is not None and fresh != old:
@@ -195,7 +186,9 @@ class Api:
         options: Options,
     ) -> Object:
         merged = self.store.merged(row.store_key, old, fresh, subresource="status")
-        request = self._update_request(row, version, old, user, options, "status")
+        request = replace(
+            _request("UPDATE", row, version, old, user, options, old=old), subresource="status"
+        )
         if self._webhooks is not None and merged != old:
             merged = await self._webhooks.mutate(request, merged, options.warn, _keep)
             await self._webhooks.validate(request, merged, options.warn)
@@ -259,7 +252,7 @@ class Api:
         version = options.version or row.version
         for left in reversed(range(_PATCH_TRIES)):
             old = self.read(row, version, namespace, name)
-            fresh = apply_patch(row, old, change, how)
+            fresh = patching.apply(row, old, change, how)
             self._check_patched(row, old, fresh)
             if not fresh["metadata"].get("resourceVersion"):
                 fresh["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -307,17 +300,7 @@ class Api:
         if row.key == "namespaces" and name in _PROTECTED:
             raise status.forbidden(row, name, "this namespace may not be deleted")
         if self._webhooks is not None:
-            request = Request(
-                "DELETE",
-                row,
-                version,
-                namespace or "",
-                name,
-                user,
-                dry_run=options.dry_run,
-                old=old,
-                options={"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"},
-            )
+            request = _request("DELETE", row, version, old, user, options, old=old)
             await self._webhooks.validate(request, None, options.warn)
         if options.dry_run:
             return old
@@ -434,85 +417,37 @@ class Api:
             name = old["metadata"]["name"]
             raise status.invalid(row.group, row.kind, name, [fault])
 
-    def _check_escalation(self, row: Resource, obj: Object, user: User) -> None:
-        """Nobody hands out rights that they do not have. Raises ApiError 403."""
-        if MASTERS in user.groups or row.group != rbac.GROUP:
-            return
-        meta = obj["metadata"]
-        namespace = meta.get("namespace", "")
-        rules = obj.get("rules") or []
-        free = rbac.Action("escalate", row.group, row.plural, "", namespace, meta["name"])
-        if "roleRef" in obj:
-            reference = obj["roleRef"]
-            key = rbac.ROLES if reference["kind"] == "Role" else rbac.CLUSTER_ROLES
-            scope = namespace if reference["kind"] == "Role" else None
-            rules = (self.store.find(key, scope, reference["name"]) or {}).get("rules") or []
-            plural = key.partition(".")[0]
-            free = rbac.Action("bind", row.group, plural, "", namespace, reference["name"])
-        if rbac.decide(self.store, user, free).allowed:
-            return
-        have = [rule for rule, _ in rbac.granted(self.store, user, namespace)]
-        missing = rbac.covers(have, rules)
-        if missing:
-            groups = " ".join(f'"{group}"' for group in user.groups)
-            words = (
-                f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC '
-                f"permissions not currently held:\n" + "\n".join(missing)
-            )
-            raise status.forbidden(row, obj["metadata"].get("name", ""), words)
-
     def _warn_about(self, row: Resource, version: str, obj: Object, options: Options) -> None:
         if row.key == definitions.KEY and definitions.has_rules(obj.get("spec")):
             options.warn("mesh local does not evaluate x-kubernetes-validations")
         if row.key in _NOT_ENFORCED:
             options.warn(f"mesh local stores {row.plural} and does not enforce them")
 
-    def _update_request(
-        self,
-        row: Resource,
-        version: str,
-        old: Object,
-        user: User,
-        options: Options,
-        subresource: str,
-    ) -> Request:
-        meta = old["metadata"]
-        return Request(
-            "UPDATE",
-            row,
-            version,
-            meta.get("namespace", ""),
-            meta["name"],
-            user,
-            subresource=subresource,
-            dry_run=options.dry_run,
-            old=old,
-            options={"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1"},
-        )
 
-
-def apply_patch(row: Resource, old: Object, change: Any, how: str) -> Object:
-    """The object after a patch. Raises ApiError 400, 415, 422."""
-    try:
-        match how:
-            case "json":
-                fresh = patch.apply(old, change)
-            case "merge" if isinstance(change, dict):
-                fresh = patch.merge(old, change)
-            case "strategic" if row.custom:
-                raise status.unsupported_media(
-                    "the body of the request was in an unknown format - accepted media types "
-                    "include: application/json-patch+json, application/merge-patch+json"
-                )
-            case "strategic" if isinstance(change, dict):
-                fresh = strategic.merge(row.kind, old, change)
-            case _:
-                raise status.bad_request("the patch is not an object")
-    except ValueError as error:
-        raise status.rejected() from error
-    if not isinstance(fresh, dict):
-        raise status.bad_request("the patched object is not an object")
-    return fresh
+def _request(
+    operation: str,
+    row: Resource,
+    version: str,
+    obj: Object,
+    user: User,
+    options: Options,
+    *,
+    old: Object | None = None,
+) -> Request:
+    """What webhooks are told about one operation."""
+    meta = obj["metadata"]
+    kind = f"{operation.capitalize()}Options"
+    return Request(
+        operation,
+        row,
+        version,
+        meta.get("namespace", ""),
+        meta.get("name", ""),
+        user,
+        dry_run=options.dry_run,
+        old=old,
+        options={"kind": kind, "apiVersion": "meta.k8s.io/v1"},
+    )
 
 
 def random_suffix() -> str:

@@ -62,55 +62,67 @@ def is_true(text: str | None) -> bool:
     return text is not None and text.lower() in ("", "1", "t", "true")
 
 
-async def stream(
-    request: web.Request,
-    store: Store,
-    watch: Watch,
-    asked: WatchRequest,
-    *,
-    show: Callable[[Object], Object],
-    bookmark: Callable[[Object], Object],
-    blank: Object,
-    content_type: str,
-) -> web.StreamResponse:
-    """Send a watch until its time is over or the client is gone.
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one watch shows things: objects, bookmarks, and under which content type."""
 
-    `show` makes an object what the client sees, `bookmark` the same for a bookmark; `blank`
-    is kind and apiVersion of one.
-    """
-    response = web.StreamResponse(headers={"Content-Type": content_type})
-    encode = msgspec.json.Encoder().encode
-    await response.prepare(request)
+    show: Callable[[Object], Object]
+    bookmark: Callable[[Object], Object]
+    kind: str
+    api_version: str
+    content_type: str
 
-    async def send(type_: str, obj: Object) -> None:
-        await response.write(encode({"type": type_, "object": obj}) + b"\n")
 
-    def mark(revision: int, *, initial: bool) -> Object:
-        meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+class Stream:
+    """One watch on its way to one client."""
+
+    def __init__(self, store: Store, watch: Watch, asked: WatchRequest, view: View) -> None:
+        self._store = store
+        self._watch = watch
+        self._asked = asked
+        self._view = view
+        self._response = web.StreamResponse(headers={"Content-Type": view.content_type})
+        self._encode = msgspec.json.Encoder().encode
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        """Send events until the time is over, the watch is closed or the client is gone."""
+        await self._response.prepare(request)
+        try:
+            await self._send_waiting()
+            if self._asked.initial and self._asked.bookmarks:
+                await self._mark(initial=True)
+            await self._follow()
+        except ApiError as error:
+            await self._send("ERROR", status.status_object(error))
+        finally:
+            self._watch.close()
+        await self._response.write_eof()
+        return self._response
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._asked.timeout
+        while not self._watch.is_closed and (left := end - loop.time()) > 0:
+            try:
+                await asyncio.wait_for(self._watch.wait(), min(left, BOOKMARK_EVERY))
+            except TimeoutError:
+                if self._asked.bookmarks and left > BOOKMARK_EVERY:
+                    await self._mark(initial=False)
+            else:
+                await self._send_waiting()
+
+    async def _send_waiting(self) -> None:
+        while (found := self._watch.take()) is not None:
+            await self._send(found[0], self._view.show(found[1]))
+
+    async def _send(self, type_: str, obj: Object) -> None:
+        await self._response.write(self._encode({"type": type_, "object": obj}) + b"\n")
+
+    async def _mark(self, *, initial: bool) -> None:
+        """A bookmark of now: only sent when nothing waits, so all before it was delivered."""
+        meta: Object = {"resourceVersion": str(self._store.revision), "creationTimestamp": None}
         if initial:
             meta["annotations"] = {INITIAL_END: "true"}
-        return bookmark({**blank, "metadata": meta})
-
-    try:
-        begun = store.revision
-        while (found := watch.take()) is not None:
-            await send(found[0], show(found[1]))
-        if asked.initial and asked.bookmarks:
-            await send("BOOKMARK", mark(begun, initial=True))
-        loop = asyncio.get_running_loop()
-        end = loop.time() + asked.timeout
-        while not watch.is_closed and (left := end - loop.time()) > 0:
-            try:
-                await asyncio.wait_for(watch.wait(), min(left, BOOKMARK_EVERY))
-            except TimeoutError:
-                if asked.bookmarks and left > BOOKMARK_EVERY:
-                    await send("BOOKMARK", mark(store.revision, initial=False))
-                continue
-            while (found := watch.take()) is not None:
-                await send(found[0], show(found[1]))
-    except ApiError as error:
-        await send("ERROR", status.status_object(error))
-    finally:
-        watch.close()
-    await response.write_eof()
-    return response
+        view = self._view
+        blank = {"kind": view.kind, "apiVersion": view.api_version, "metadata": meta}
+        await self._send("BOOKMARK", view.bookmark(blank))

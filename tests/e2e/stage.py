@@ -23,11 +23,12 @@ PATIENCE = 60.0  # seconds until something that must happen counts as not happen
 
 @dataclass(frozen=True)
 class Stage:
-    """One running cluster."""
+    """One running cluster, and what `mesh install` has to be told there."""
 
     kubeconfig: Path
-    state: Path
     kubectl_path: str
+    image: str
+    install_flags: tuple[str, ...] = ()
     addresses: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     @property

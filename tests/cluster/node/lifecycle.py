@@ -149,8 +149,8 @@ def _write_state(plan: Plan, parts: Parts) -> None:
         file.touch(mode=0o600)
         file.write_bytes(content)
     components = upper / COMPONENTS.lstrip("/")
-    for path in (components, upper / "mnt", *(upper / at.lstrip("/") for at in BOUND.values())):
-        path.mkdir(parents=True)
+    for folder in (components, upper / "mnt", *(upper / at.lstrip("/") for at in BOUND.values())):
+        folder.mkdir(parents=True)
     (components / ".all").touch()
     commands = node_commands(plan)
     for name in commands:

@@ -22,7 +22,7 @@ demo: $(STAMP) ## run the mesh on this machine, without a cluster (ONCE=1: clean
 
 test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
 	@deploy/setup.sh --test-tools
-	@$(BIN)/pytest -m "not cluster"
+	@$(BIN)/pytest -m "not cluster and not node"
 
 check: $(STAMP) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
@@ -38,6 +38,18 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 	@deploy/setup.sh --test-tools
 	@$(BIN)/python -m tests.cluster.build >/dev/null
 	@$(BIN)/pytest -m cluster --timeout 2700 tests
+
+cluster: $(STAMP) ## one whole Kubernetes node on this machine, from Go modules and Debian packages
+	@deploy/setup.sh --cluster-tools
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(STAMP) ## take the node away without a trace
+	@$(BIN)/python -m tests.cluster down
+
+test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
+	@deploy/setup.sh --cluster-tools
+	@$(BIN)/python -m tests.cluster parts
+	@MESH_E2E_ON=node $(BIN)/pytest --timeout 900 tests/e2e tests/cluster/node
 
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
 	@deploy/setup.sh --bench-tools

@@ -3,6 +3,7 @@
 # environment from the hashed locks.
 #   deploy/setup.sh VENV            what running the mesh needs
 #   deploy/setup.sh --test-tools    what the tests need besides
+#   deploy/setup.sh --cluster-tools what a whole Kubernetes node needs
 #   deploy/setup.sh --bench-tools   the peers of the benchmark
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,10 +30,15 @@ need() {
     "${missing[@]}" >/dev/null
 }
 
-case "${1:?usage: deploy/setup.sh VENV | --test-tools | --bench-tools}" in
+case "${1:?usage: deploy/setup.sh VENV | --test-tools | --cluster-tools | --bench-tools}" in
 --test-tools)
   need openssl=openssl ip=iproute2 nft=nftables iptables=iptables curl=curl nginx=nginx-light \
     strace=strace etcd=etcd-server
+  exit
+  ;;
+--cluster-tools)
+  need ip=iproute2 iptables=iptables nsenter=util-linux mmdebstrap=mmdebstrap \
+    /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
   exit
   ;;
 --bench-tools)

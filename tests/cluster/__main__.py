@@ -1,4 +1,4 @@
-"""`python -m tests.cluster up|down|status|image|shell`: one whole Kubernetes node, from nothing.
+"""`python -m tests.cluster ACTION`: one whole Kubernetes node, from nothing.
 
 For developers and for `make cluster`. Exit 0 fine, 1 it did not work, 2 wrong usage.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from tests.cluster.cache import BuildError
 from tests.cluster.images import mesh_image
 from tests.cluster.node import lifecycle
+from tests.cluster.node.parts import Say, make_parts
 
 NAME = "lightmesh"
 
@@ -30,13 +31,20 @@ def main() -> int:
         return 1
 
 
-def _up(name: str) -> int:
+def _timed() -> Say:
     started = time.monotonic()
+    return lambda text: print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
 
-    plan = lifecycle.up(name, say)
+def _parts(_: str) -> int:
+    """Only make what takes long: programs, roots and images."""
+    lifecycle.check_machine()
+    make_parts(_timed())
+    return 0
+
+
+def _up(name: str) -> int:
+    plan = lifecycle.up(name, _timed())
     print(f"up: export KUBECONFIG={plan.kubeconfig}")
     return 0
 
@@ -77,6 +85,7 @@ def _shell(name: str) -> int:
 ACTIONS: dict[str, Callable[[str], int]] = {
     "down": _down,
     "image": _image,
+    "parts": _parts,
     "shell": _shell,
     "status": _status,
     "up": _up,

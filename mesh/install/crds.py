@@ -136,8 +136,8 @@ def _traffic_split() -> Schema:
         {
             "service": {**_TEXT, "description": "Name of a Service in this namespace."},
             "weight": {
-                "x-kubernetes-int-or-string": True,
-                "description": "Share relative to the other backends: 90, 500m or 1.",
+                **_ANY,  # published as number, and as quantity before: 0.5 must pass as well
+                "description": "Share relative to the other backends: 90, 500m, 1 or 0.5.",
             },
         }
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from tests.cluster.cache import BuildError
 from tests.cluster.server import ApiServer, ServerError, running_api_server
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+Mesh = Callable[..., "subprocess.CompletedProcess[str]"]
 _numbers = itertools.count(1)
 
 
@@ -43,6 +46,24 @@ def kubectl(api_server: ApiServer) -> Kubectl:
         config = api_server.kubeconfig(user, groups) if user else api_server.admin
         return subprocess.run(
             [path, f"--kubeconfig={config}", *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mesh(api_server: ApiServer) -> Mesh:
+    """`mesh(*arguments, given=stdin)` against the server, as administrator."""
+    environment = {**os.environ, "KUBECONFIG": str(api_server.admin)}
+
+    def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mesh", *arguments],
+            env=environment,
             input=given,
             capture_output=True,
             text=True,

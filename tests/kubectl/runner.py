@@ -43,7 +43,11 @@ _RULES: Final = (
     (r"\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000", "\t<time>"),
     (r"(?s)(previously negative\)\n)@@.*", r"\1"),
     (r", application/apply-patch\+yaml", ""),
-    (r'"? deleted from \S+ namespace', '" deleted'),
+    # what kubectl's own versions word differently
+    (r" from \S+ namespace\n", "\n"),
+    (r"ConfigMapOptional: +<nil>", "Optional:  false"),
+    (r"(is not valid for pod \w+) out of: .*", r"\1"),
+    (r"(Error from server \(NotFound\)|error: unable to upgrade connection): mesh", "error: mesh"),
     (r"[ \t]+\n", "\n"),
     (r"(?<=\S)  +", "  "),
 )

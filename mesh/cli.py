@@ -20,6 +20,8 @@ COMMANDS = {
     "uninject": "mesh.inject.commands",
     "check": "mesh.check.commands",
     "stat": "mesh.stat.commands",
+    "explain": "mesh.explain.commands",
+    "lint": "mesh.lint.commands",
     "local": "mesh.local.commands",
     "demo": "mesh.local.commands",
     "version": "mesh.cli",

@@ -1,0 +1,358 @@
+"""One request replayed: the view of its client, the rule, the draw, the endpoints; pure.
+
+The view is cut by destination's own `look` and routed by `mesh.core.route`, which proxies
+run; this only writes down what they say. Left out is what no view holds: which endpoint the
+balancer prefers at that moment, and what the other end's application answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from destination.facts import Key, ServiceFacts
+from destination.fragments import Outcome as Judged
+from destination.fragments import Ref, SplitFragment
+from destination.snapshot import Snapshot
+from destination.store import SERVICES, Store
+from destination.view import Client, look
+from mesh.core.errors import MeshError
+from mesh.core.match import Head
+from mesh.core.model import Endpoint, Protocol, Rule, Service, Target, View
+from mesh.core.names import join_address
+from mesh.core.route import RouteTable, RuleWeights, why_not
+from mesh.explain.question import Asker, Question, find_service, is_address
+from mesh.explain.reasons import describe, why_no_match, why_unmet
+from proxy.answer import Outcome, origin_of
+from proxy.patterns import compile_pattern
+
+_PER_REQUEST: Final = (Protocol.HTTP1, Protocol.DETECT)
+_DENIALS: Final = {outcome.value.reason: outcome for outcome in Outcome}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One rule or route class that the request was held against; `why` it is not met."""
+
+    name: str
+    condition: str
+    is_met: bool
+    why: str = ""
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the proxy itself would answer, as `mesh-reason` carries it."""
+
+    status: int
+    reason: str
+    text: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One backend of the rule: its share of draws [low, high) and who serves it.
+
+    `answer` is what its requests get from the proxy itself, None where an endpoint serves.
+    """
+
+    authority: str
+    weight: int
+    low: float
+    high: float
+    is_drawn: bool
+    endpoints: tuple[Endpoint, ...] = ()
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """One object that acts, or would like to act, on the Service; with destination's verdict."""
+
+    name: str
+    judged: Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The whole chain. `where` is service, pod or outside; `notes` are what a person must know."""
+
+    question: Question
+    asker: Asker
+    where: str
+    address: str = ""
+    service: Service | None = None
+    protocol: Protocol = Protocol.DETECT
+    is_per_request: bool = True
+    rules: tuple[Tried, ...] = ()
+    owner: str = ""  # the object that the rule in force comes from; "" is the Service itself
+    why_owner: str = ""
+    profile: str = ""
+    classes: tuple[Tried, ...] = ()
+    route: str = ""
+    leaves: tuple[Leaf, ...] = ()
+    answer: Answer | None = None  # of a request that no backend was found for
+    timeout: float | None = None
+    involved: tuple[Involved, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def decide(
+    store: Store, snapshot: Snapshot, asker: Asker, question: Question, draw: float | None
+) -> Decision:
+    """Replay one request. Without `draw` no leaf is drawn, unless one gets everything.
+
+    Raises MeshError for a host or port that nothing answers to.
+    """
+    key = find_service(store, snapshot, question.host, asker.namespace)
+    facts = store.services[key] if key is not None else None
+    address, note = _dialled(store, snapshot, question, facts)
+    notes = (*_client_notes(asker), *note)
+    if not address:
+        involved = _involved(store, snapshot, key)
+        return Decision(question, asker, "outside", notes=notes, involved=involved)
+    client = _client_of(asker)
+    view = look(snapshot, client, [address], version=1).view
+    target = view.targets[address]
+    if target.rules:
+        return _routed(store, snapshot, asker, question, draw, view, target, notes)
+    return _direct(store, snapshot, asker, question, view, target, key, notes)
+
+
+def _routed(
+    store: Store,
+    snapshot: Snapshot,
+    asker: Asker,
+    question: Question,
+    draw: float | None,
+    view: View,
+    target: Target,
+    notes: tuple[str, ...],
+) -> Decision:
+    table = RouteTable(target, compile_pattern)
+    head = question.head()
+    is_per_request = target.protocol in _PER_REQUEST and not question.encrypted
+    found = table.find_rule(head) if is_per_request else table.last_rule()
+    route = table.find_class(head) if is_per_request else None
+    key = _key_of(target.authority)
+    leaves = tuple(_leaves(asker, view, found, draw)) if found is not None else ()
+    timeout = found.rule.timeout if found is not None else None
+    if timeout is None and route is not None:
+        timeout = route.route.timeout
+    unit = snapshot.units[key]
+    return Decision(
+        question,
+        asker,
+        "service",
+        address=target.address,
+        service=unit.ports[question.port].service,
+        protocol=target.protocol,
+        is_per_request=is_per_request,
+        rules=tuple(_rules_tried(target, head, found)) if is_per_request else (),
+        owner=str(found.rule.source or "") if found is not None else "",
+        why_owner=_why_owner(store, key),
+        profile=str(target.profile.source) if target.profile is not None else "",
+        classes=tuple(_classes_tried(table, head)) if is_per_request else (),
+        route=route.route.name if route is not None else "",
+        leaves=leaves,
+        answer=_unrouted(found),
+        timeout=timeout,
+        involved=_involved(store, snapshot, key),
+        notes=notes,
+    )
+
+
+def _direct(
+    store: Store,
+    snapshot: Snapshot,
+    asker: Asker,
+    question: Question,
+    view: View,
+    target: Target,
+    key: Key | None,
+    notes: tuple[str, ...],
+) -> Decision:
+    """A pod's own address, or one that nobody knows: exactly there."""
+    is_per_request = target.protocol in _PER_REQUEST and not question.encrypted
+    table = RouteTable(target, compile_pattern)
+    head = question.head()
+    route = table.find_class(head) if is_per_request else None
+    leaves: tuple[Leaf, ...] = ()
+    if target.endpoint is not None:
+        answer = _tls_refusal(asker, view, (target.endpoint,), target.authority)
+        leaves = (Leaf(target.address, 1, 0.0, 1.0, True, (target.endpoint,), answer),)
+    elif view.inbound.require_tls:
+        answer = _answer(Outcome.UNMESHED_TARGET, "")
+        leaves = (Leaf(target.address, 1, 0.0, 1.0, True, (), answer),)
+    return Decision(
+        question,
+        asker,
+        "pod" if target.endpoint is not None else "outside",
+        address=target.address,
+        protocol=target.protocol,
+        is_per_request=is_per_request,
+        profile=str(target.profile.source) if target.profile is not None else "",
+        classes=tuple(_classes_tried(table, head)) if is_per_request else (),
+        route=route.route.name if route is not None else "",
+        leaves=leaves,
+        timeout=route.route.timeout if route is not None else None,
+        involved=_involved(store, snapshot, key),
+        notes=notes,
+    )
+
+
+def _leaves(asker: Asker, view: View, found: RuleWeights, draw: float | None) -> Iterator[Leaf]:
+    backends = found.rule.backends
+    total = sum(backend.weight for backend in backends)
+    drawn = found.only if draw is None else found.draw_backend(draw)
+    origin = origin_of(found.rule)
+    low = 0
+    for backend in backends:
+        service = view.services.get(backend.authority)
+        endpoints = service.endpoints if service is not None else ()
+        denial = why_not(service)
+        answer = (
+            _answer(_DENIALS[denial.value], origin or backend.authority)
+            if denial is not None
+            else _tls_refusal(asker, view, endpoints, origin or backend.authority)
+        )
+        high = low + backend.weight
+        yield Leaf(
+            backend.authority,
+            backend.weight,
+            low / total if total else 0.0,
+            high / total if total else 0.0,
+            backend is drawn,
+            endpoints,
+            answer if backend.weight else None,
+        )
+        low = high
+
+
+def _tls_refusal(
+    asker: Asker, view: View, endpoints: tuple[Endpoint, ...], origin: str
+) -> Answer | None:
+    """What a client that requires TLS answers where no endpoint can have it."""
+    own = asker.pod.ips if asker.pod is not None else ()
+    usable = any(endpoint.identity or endpoint.address in own for endpoint in endpoints)
+    if view.inbound.require_tls and not usable:
+        return _answer(Outcome.UNMESHED_TARGET, origin)
+    return None
+
+
+def _unrouted(found: RuleWeights | None) -> Answer | None:
+    if found is None:
+        return _answer(Outcome.NO_RULE, "")
+    if found.draw_backend(0.0) is None:
+        return _answer(Outcome.NO_WEIGHT, "")
+    return None
+
+
+def _answer(outcome: Outcome, origin: str) -> Answer:
+    kind = outcome.value
+    return Answer(kind.status, kind.reason, kind.text, origin)
+
+
+def _rules_tried(target: Target, head: Head, found: RuleWeights | None) -> Iterator[Tried]:
+    for rule in target.rules:
+        why = why_no_match(rule, head, compile_pattern)
+        yield Tried(_rule_name(rule), "", not why, why, rule.timeout)
+        if found is not None and rule is found.rule:
+            return
+
+
+def _rule_name(rule: Rule) -> str:
+    return origin_of(rule) or "the Service itself"
+
+
+def _classes_tried(table: RouteTable, head: Head) -> Iterator[Tried]:
+    profile = table.target.profile
+    for route in profile.routes if profile is not None else ():
+        why = why_unmet(route.condition, head, compile_pattern)
+        yield Tried(route.name, describe(route.condition), not why, why, route.timeout)
+        if not why:
+            return
+
+
+def _dialled(
+    store: Store, snapshot: Snapshot, question: Question, facts: ServiceFacts | None
+) -> tuple[str, tuple[str, ...]]:
+    """The `ip:port` that the application dials, "" where a name of the outside decides."""
+    if facts is None:
+        if is_address(question.host):
+            return join_address(question.host, question.port), ()
+        return "", (f"{question.host} is no Service here: forwarded as it is, in plaintext",)
+    name = f"Service {facts.namespace}/{facts.name}"
+    if facts.external_name:
+        return "", (f"{name} is an ExternalName: forwarded to {facts.external_name} as it is",)
+    if question.port not in {port.number for port in facts.ports}:
+        ports = ", ".join(str(port.number) for port in facts.ports) or "none"
+        raise MeshError(f"{name} has no port {question.port}; its ports: {ports}")
+    if not facts.headless:
+        host = question.host if is_address(question.host) else next(iter(facts.ips), "")
+        if not host:
+            raise MeshError(f"{name} has no address yet; try again in a moment")
+        return join_address(host, question.port), ()
+    behind = snapshot.units[facts.key].ports[question.port].behind
+    if not behind:
+        raise MeshError(f"{name} is headless and has no pods: its name has no address")
+    pods = ", ".join(sorted(behind)[:10])
+    host, port = min(behind.items())
+    note = f"{name} is headless: the application picks one of {pods}; {host} is shown"
+    notes = [note]
+    if port != question.port:
+        notes.append(f"its pods listen on {port}; a headless name translates no ports: use {port}")
+    return join_address(host, question.port), tuple(notes)
+
+
+def _client_notes(asker: Asker) -> Iterator[str]:
+    pod = asker.pod
+    if pod is not None and not pod.control_namespace:
+        yield (
+            f"{pod.namespace}/{asker.workload} has no proxy: nothing below acts on it "
+            "(annotate its pods or namespace with mesh/inject: enabled)"
+        )
+
+
+def _client_of(asker: Asker) -> Client:
+    if asker.pod is None:
+        return Client(asker.namespace, "")
+    return Client(asker.namespace, asker.pod.name, asker.pod.node)
+
+
+def _involved(store: Store, snapshot: Snapshot, key: Key | None) -> tuple[Involved, ...]:
+    """Every object that names the Service, with its verdict; the Service only with problems."""
+    if key is None:
+        return ()
+    refs = [Ref(SERVICES, *key), *sorted(store.objects_of.get(key, ()))]
+    found = []
+    for ref in refs:
+        judged = snapshot.outcomes.get(ref)
+        if judged is None or judged.service not in ("", f"{key[0]}/{key[1]}"):
+            continue
+        fragment = store.fragments.get(ref)
+        name = str(fragment.source) if fragment is not None else f"Service/{key[0]}/{key[1]}"
+        found.append(Involved(name, judged))
+    return tuple(found)
+
+
+def _why_owner(store: Store, key: Key) -> str:
+    """Why the split in force, if any, goes before the others of its Service."""
+    fragments = [store.fragments[ref] for ref in store.objects_of.get(key, ())]
+    splits = [item for item in fragments if isinstance(item, SplitFragment)]
+    if len(splits) <= 1:
+        return f"the only split of {key[0]}/{key[1]}" if splits else ""
+    if all(split.created for split in splits):
+        return f"the oldest of {len(splits)} splits of {key[0]}/{key[1]}"
+    return (
+        f"the first by name of {len(splits)} splits of {key[0]}/{key[1]}, "
+        "whose age is not known here; in a cluster the oldest wins"
+    )
+
+
+def _key_of(authority: str) -> Key:
+    name, _, rest = authority.partition(".")
+    return rest.partition(".")[0], name

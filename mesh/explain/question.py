@@ -1,0 +1,168 @@
+"""What a person asks -> method, host, port, head; and the Service that a host means. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from destination.facts import Key, Pod
+from destination.snapshot import Snapshot
+from destination.store import Store
+from mesh.core.errors import ConfigError, MeshError
+from proxy.heads import RequestHead
+from proxy.http1 import COLON, CRLF, Request
+
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9_-]{0,30}")
+_HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*([^\r\n\x00]*)")
+_EXAMPLE: Final = "for example `mesh explain -f . GET http://orders:8080/api/1`"
+_KINDS: Final = {
+    "deploy": "deployment", "deployments": "deployment", "sts": "statefulset",
+    "statefulsets": "statefulset", "ds": "daemonset", "daemonsets": "daemonset",
+    "po": "pod", "pods": "pod", "rs": "replicaset", "cj": "cronjob",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request as its application would send it. `target` is path and query."""
+
+    method: str
+    url: str
+    host: str
+    port: int
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    encrypted: bool = False  # https: the proxy sees only bytes
+
+    def head(self) -> RequestHead:
+        """The head as the proxy's own parser would give it to the evaluator."""
+        fields: list[bytes] = []
+        for name, value in (("Host", self.host), *self.headers):
+            fields += (name.encode("latin-1"), COLON, value.encode("latin-1", "replace"), CRLF)
+        target = self.target.encode("latin-1", "replace")
+        return RequestHead(Request(self.method.encode(), target, fields))
+
+
+def parse_question(method: str, url: str, headers: Sequence[str]) -> Question:
+    """Raises ConfigError with every fault of what was asked."""
+    faults = []
+    if not _METHOD.fullmatch(method):
+        faults.append(f'expected a method such as GET, got "{method[:60]}"; {_EXAMPLE}')
+    pairs = []
+    for text in headers:
+        match = _HEADER.fullmatch(text)
+        if match is None:
+            faults.append(f"expected a header such as 'x-canary: true', got \"{text[:60]}\"")
+        else:
+            pairs.append((match[1], match[2].strip()))
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError([*faults, f'"{url[:80]}" is no URL: {error}; {_EXAMPLE}']) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        faults.append(f'expected a URL with http:// and a host, got "{url[:80]}"; {_EXAMPLE}')
+    if faults:
+        raise ConfigError(faults)
+    is_https = parts.scheme == "https"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Question(
+        method=method,
+        url=url,
+        host=str(parts.hostname).rstrip("."),
+        port=port or (443 if is_https else 80),
+        target=target,
+        headers=tuple(pairs),
+        encrypted=is_https,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who sends the request: a namespace, and the workload and pod where one was named."""
+
+    namespace: str
+    workload: str = ""
+    pod: Pod | None = None
+
+
+def find_asker(store: Store, workload: str, namespace: str | None) -> Asker:
+    """The client that `--from` and `-n` mean. Raises MeshError."""
+    if not workload:
+        return Asker(namespace or _only_namespace(store))
+    kind, slash, name = workload.partition("/")
+    wanted = f"{_KINDS.get(kind.lower(), kind.lower())}/{name}" if slash else f"deployment/{kind}"
+    pods = [store.effective_pod(key) for key in sorted(store.pods)]
+    known = [pod for pod in pods if pod is not None and namespace in (None, pod.namespace)]
+    found = [pod for pod in known if wanted in (pod.workload, f"pod/{pod.name}")]
+    homes = sorted({pod.namespace for pod in found})
+    if len(homes) == 1:
+        alive = [pod for pod in found if pod.running and not pod.leaving] or found
+        return Asker(homes[0], wanted, alive[0])
+    if homes:
+        raise MeshError(f"{wanted} is in namespaces {', '.join(homes)}; choose one with -n")
+    where = f"in namespace {namespace}" if namespace else "in any namespace"
+    near = difflib.get_close_matches(wanted, {pod.workload for pod in known}, n=1)
+    hint = f"did you mean --from {near[0]}?" if near else _listed({pod.workload for pod in known})
+    raise MeshError(f"no pods of {wanted} {where}; {hint}")
+
+
+def find_service(store: Store, snapshot: Snapshot, host: str, namespace: str) -> Key | None:
+    """The Service that a host means to clients of a namespace; None: an address or name of
+    something else. Raises MeshError for a name that can only be a mistake."""
+    if is_address(host):
+        return snapshot.cluster_ips.get(host)
+    name = host.lower()
+    short = name.removesuffix(f".svc.{store.cluster_domain}").removesuffix(".svc")
+    service, dot, home = short.partition(".")
+    key = (home if dot else namespace, service)
+    if key in store.services:
+        return key
+    is_ours = short != name or not dot or home in {item[0] for item in store.services}
+    near = _nearest(store, short, namespace)
+    if not is_ours and not near:
+        return None  # a name of the world outside
+    hint = f"did you mean {near}?" if near else _services_of(store, key[0])
+    raise MeshError(f'no Service {key[0]}/{key[1]} for host "{host}"; {hint}')
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(store: Store, short: str, namespace: str) -> str:
+    """The name that was probably meant, as this client would write it."""
+    names = {
+        (name if home == namespace else f"{name}.{home}"): None for home, name in store.services
+    }
+    elsewhere = [f"{name}.{home}" for home, name in store.services if name == short]
+    return next(iter(difflib.get_close_matches(short, names, n=1, cutoff=0.75)), "") or next(
+        iter(sorted(elsewhere)), ""
+    )
+
+
+def _services_of(store: Store, namespace: str) -> str:
+    names = sorted(name for home, name in store.services if home == namespace)
+    if names:
+        return f"namespace {namespace} has {', '.join(names[:10])}"
+    homes = sorted({home for home, _ in store.services})
+    return f"namespace {namespace} has no Services; {_listed(set(homes), 'namespaces with some: ')}"
+
+
+def _listed(names: set[str], lead: str = "there are ") -> str:
+    shown = ", ".join(sorted(names)[:10])
+    return f"{lead}{shown}" if shown else "there is nothing to ask about; check -f"
+
+
+def _only_namespace(store: Store) -> str:
+    homes = {home for home, _ in store.services}
+    return homes.pop() if len(homes) == 1 else "default"

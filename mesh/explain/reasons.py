@@ -1,0 +1,102 @@
+"""Why a condition is or is not met, part by part, by the evaluator's own tests; pure.
+
+Nothing here decides: each part of a condition is compiled and asked by `mesh.core.match`,
+the code that the proxy runs, and only the words are made here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from mesh.core.match import CompilePattern, Head, compile_condition, compile_matches
+from mesh.core.model import Condition, Match, Rule
+
+
+def why_unmet(condition: Condition, head: Head, pattern: CompilePattern) -> str:
+    """The part of a route class's condition that the request fails; "" when it is met."""
+    if compile_condition(condition, pattern)(head):
+        return ""
+    for part in _single_parts(condition):
+        if compile_condition(part, pattern)(head):
+            continue
+        if part.all is not None:
+            reasons = (why_unmet(item, head, pattern) for item in part.all)
+            return next((reason for reason in reasons if reason), "all of nothing")
+        if part.any is not None:
+            reasons = (why_unmet(item, head, pattern) for item in part.any)
+            return "none of: " + "; ".join(reasons)
+        if part.negated is not None:
+            return f"not ({describe(part.negated)}), but that holds"
+        return _plain_reason(part, head)
+    return "its condition is not met"
+
+
+def why_no_match(rule: Rule, head: Head, pattern: CompilePattern) -> str:
+    """What the request fails in each match of a rule; "" when the rule is met."""
+    test = compile_matches(rule.matches, pattern)
+    if test is None or test(head):
+        return ""
+    return "; ".join(_match_reason(match, head, pattern) for match in rule.matches)
+
+
+def describe(condition: Condition) -> str:
+    """A condition in a few words: `GET /items/.*`."""
+    words = []
+    if condition.all is not None:
+        words.append(" and ".join(describe(part) for part in condition.all))
+    if condition.any is not None:
+        words.append(" or ".join(describe(part) for part in condition.any))
+    if condition.negated is not None:
+        words.append(f"not ({describe(condition.negated)})")
+    words += [text for text in (condition.method, condition.path, condition.path_regex) if text]
+    if condition.status_min is not None or condition.status_max is not None:
+        words.append(f"status {condition.status_min} to {condition.status_max}")
+    return " ".join(words)
+
+
+def _single_parts(condition: Condition) -> list[Condition]:
+    """The condition as conditions of one part each."""
+    status = replace(Condition(), status_min=condition.status_min, status_max=condition.status_max)
+    single = [
+        replace(Condition(), **{field.name: value})
+        for field in fields(condition)
+        if not field.name.startswith("status")
+        for value in (getattr(condition, field.name),)
+        if value is not None
+    ]
+    return single if status == Condition() else [*single, status]
+
+
+def _plain_reason(part: Condition, head: Head) -> str:
+    if part.method is not None:
+        return f"method {head.method} is not {part.method}"
+    if part.path is not None:
+        return f'path "{head.path}" is not "{part.path}"'
+    if part.path_regex is not None:
+        return f'path "{head.path}" does not match {part.path_regex}'
+    return "a status is no condition on requests"
+
+
+def _match_reason(match: Match, head: Head, pattern: CompilePattern) -> str:
+    parts = [
+        (Match(path=match.path), f'path "{head.path}" is not "{match.path}"'),
+        (
+            Match(path_prefix=match.path_prefix),
+            f'path "{head.path}" is not under "{match.path_prefix}"',
+        ),
+        (
+            Match(path_regex=match.path_regex),
+            f'path "{head.path}" does not match {match.path_regex}',
+        ),
+        (Match(method=match.method), f"method {head.method} is not {match.method}"),
+    ]
+    for header in match.headers:
+        values = ", ".join(head.values(header.name.lower())) or "absent"
+        verb = "does not match" if header.regex else "is not"
+        text = f"header {header.name} ({values}) {verb} {header.value}"
+        parts.append((Match(headers=(header,)), text))
+    for part, text in parts:
+        test = compile_matches((part,), pattern)
+        if test is not None and not test(head):
+            return text
+    return "its match is not met"

@@ -1,0 +1,250 @@
+"""A decision -> the text or the JSON that a person sees. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from mesh.core.model import Endpoint
+from mesh.explain.decide import Answer, Decision, Leaf, Tried
+
+_WIDTH: Final = 11  # columns of the first word of a line
+_MOST: Final = 5  # endpoints shown of one backend
+
+
+def render_text(decision: Decision, source: str) -> str:
+    """The chain, one step a line. `source` says what was compiled."""
+    lines = [f"{decision.question.method} {decision.question.url}"]
+    for title, texts in _sections(decision, source):
+        for at, text in enumerate(texts):
+            lines.append(f"  {title if at == 0 else '':<{_WIDTH}} {text}")
+    return "\n".join(lines) + "\n"
+
+
+def render_json(decision: Decision, source: str) -> str:
+    return json.dumps(_as_json(decision, source), indent=2) + "\n"
+
+
+def _sections(decision: Decision, source: str) -> Iterator[tuple[str, Sequence[str]]]:
+    yield "source", [source]
+    yield "client", [_client(decision)]
+    yield "note", decision.notes
+    yield "service", [_service(decision)]
+    if decision.where != "outside":
+        yield "protocol", [_protocol(decision)]
+    yield "table", list(_table(decision))
+    yield "profile", list(_profile(decision))
+    yield "split", list(_split(decision))
+    yield "endpoints", [line for leaf in decision.leaves for line in _endpoints(leaf)]
+    if decision.is_per_request and decision.where != "outside":
+        yield "timeout", [_seconds(decision.timeout)]
+    yield "outcome", list(_outcome(decision))
+
+
+def _client(decision: Decision) -> str:
+    asker = decision.asker
+    if asker.pod is None:
+        return f"a meshed pod of namespace {asker.namespace} (--from names one)"
+    state = "meshed" if asker.pod.control_namespace else "not meshed"
+    return f"{asker.workload} in {asker.namespace}, {state}"
+
+
+def _service(decision: Decision) -> str:
+    service = decision.service
+    if service is not None:
+        return (
+            f"{service.namespace}/{service.name} port {service.port}, dialled at {decision.address}"
+        )
+    if decision.where == "pod":
+        return f"none: {decision.address} is the address of a pod"
+    return f"none: {decision.address or decision.question.host} is outside the mesh"
+
+
+def _protocol(decision: Decision) -> str:
+    if decision.question.encrypted:
+        return "https: the proxy sees bytes and routes the connection, not its requests"
+    if not decision.is_per_request:
+        return f"{decision.protocol}: routed by connection, so no route or profile is looked at"
+    return f"{decision.protocol}: routed by request"
+
+
+def _table(decision: Decision) -> Iterator[str]:
+    if decision.where == "service":
+        if decision.owner:
+            yield f"{decision.owner}: {decision.why_owner}"
+        else:
+            yield "the Service itself: no object routes it"
+    for tried in decision.rules if len(decision.rules) > 1 else ():
+        yield _tried(tried)
+    for item in decision.involved:
+        judged = item.judged
+        if judged.shadowed_by is not None:
+            yield f"{item.name}: {judged.verdict} by {judged.shadowed_by}"
+        elif judged.problems or item.name not in (decision.owner, decision.profile):
+            yield f"{item.name}: {judged.verdict}"
+        for problem in judged.problems:
+            yield f"  {problem.path or 'object'}: {problem.message}"
+
+
+def _profile(decision: Decision) -> Iterator[str]:
+    if not decision.profile:
+        if decision.service is not None:
+            yield "none"
+        return
+    yield decision.profile
+    for tried in decision.classes:
+        yield _tried(tried)
+    if decision.is_per_request and not decision.route:
+        yield "no route is met: counted as the default route"
+
+
+def _tried(tried: Tried) -> str:
+    if tried.is_met:
+        timeout = f", timeout {tried.timeout:g}s" if tried.timeout is not None else ""
+        return f"+ {tried.name}: met{timeout}"
+    return f"- {tried.name}: {tried.why}"
+
+
+def _split(decision: Decision) -> Iterator[str]:
+    if decision.service is None or not decision.leaves:
+        return
+    for leaf in decision.leaves:
+        mark = ">" if leaf.is_drawn else " "
+        draws = f"  draw {leaf.low:.4g} to {leaf.high:.4g}" if len(decision.leaves) > 1 else ""
+        yield f"{mark} {(leaf.high - leaf.low) * 100:6.2f} %  {_short(leaf.authority)}{draws}"
+
+
+def _endpoints(leaf: Leaf) -> Iterator[str]:
+    yield f"{_short(leaf.authority)}: {len(leaf.endpoints) or 'none'}"
+    for endpoint in leaf.endpoints[:_MOST]:
+        yield f"  {_endpoint(endpoint)}"
+    if len(leaf.endpoints) > _MOST:
+        yield f"  and {len(leaf.endpoints) - _MOST} more"
+
+
+def _endpoint(endpoint: Endpoint) -> str:
+    who = f"{endpoint.address}:{endpoint.port}"
+    if endpoint.pod:
+        who += f" {endpoint.pod} ({endpoint.workload})"
+    if not endpoint.identity:
+        return f"{who}: not meshed, plaintext"
+    opaque = ", opaque" if endpoint.opaque else ""
+    return f"{who}: mutual TLS with {endpoint.identity}{opaque}"
+
+
+def _outcome(decision: Decision) -> Iterator[str]:
+    if decision.answer is not None:
+        yield _answer(decision.answer)
+        return
+    if not decision.leaves:
+        yield "leaves as it is, in plaintext"
+        return
+    drawn = [leaf for leaf in decision.leaves if leaf.is_drawn]
+    for leaf in drawn or [leaf for leaf in decision.leaves if leaf.weight]:
+        what = "sent to one of its endpoints" if leaf.answer is None else _answer(leaf.answer)
+        lead = "" if drawn else f"{(leaf.high - leaf.low) * 100:.2f} %: "
+        yield f"{lead}{_short(leaf.authority)}: {what}"
+    if any(leaf.answer is None for leaf in decision.leaves) and decision.is_per_request:
+        late = f", 504 timeout after {decision.timeout:g}s" if decision.timeout else ""
+        yield f"if no endpoint takes it: 502 connect-failed{late}"
+
+
+def _answer(answer: Answer) -> str:
+    origin = f"; {answer.origin}" if answer.origin else ""
+    return f"{answer.status}, mesh-reason: {answer.reason}{origin} ({answer.text})"
+
+
+def _seconds(timeout: float | None) -> str:
+    return "none" if timeout is None else f"{timeout:g}s"
+
+
+def _short(authority: str) -> str:
+    """`catalogue-v1.shop:8080` of one of our own authorities; addresses stay."""
+    host, _, port = authority.rpartition(":")
+    name, mark, _ = host.partition(".svc.")
+    return f"{name}:{port}" if mark else authority
+
+
+def _as_json(decision: Decision, source: str) -> dict[str, Any]:
+    question, asker, service = decision.question, decision.asker, decision.service
+    return {
+        "source": source,
+        "request": {
+            "method": question.method,
+            "url": question.url,
+            "headers": [list(pair) for pair in question.headers],
+        },
+        "client": {
+            "namespace": asker.namespace,
+            "workload": asker.workload,
+            "meshed": bool(asker.pod.control_namespace) if asker.pod is not None else None,
+        },
+        "notes": list(decision.notes),
+        "where": decision.where,
+        "address": decision.address,
+        "service": service.authority if service is not None else None,
+        "protocol": str(decision.protocol),
+        "perRequest": decision.is_per_request,
+        "owner": decision.owner or None,
+        "ownerReason": decision.why_owner if decision.owner else None,
+        "rules": [_tried_json(tried) for tried in decision.rules],
+        "profile": decision.profile or None,
+        "classes": [_tried_json(tried) for tried in decision.classes],
+        "route": decision.route or None,
+        "backends": [_leaf_json(leaf) for leaf in decision.leaves],
+        "timeoutSeconds": decision.timeout,
+        "answer": _answer_json(decision.answer),
+        "objects": [
+            {
+                "name": item.name,
+                "verdict": str(item.judged.verdict),
+                "shadowedBy": str(item.judged.shadowed_by) if item.judged.shadowed_by else None,
+                "problems": [
+                    {"path": p.path, "reason": p.reason, "message": p.message}
+                    for p in item.judged.problems
+                ],
+            }
+            for item in decision.involved
+        ],
+    }
+
+
+def _tried_json(tried: Tried) -> dict[str, Any]:
+    found = {"name": tried.name, "met": tried.is_met, "why": tried.why}
+    if tried.condition:
+        found["condition"] = tried.condition
+    return found | {"timeoutSeconds": tried.timeout}
+
+
+def _leaf_json(leaf: Leaf) -> dict[str, Any]:
+    return {
+        "authority": leaf.authority,
+        "weight": leaf.weight,
+        "share": leaf.high - leaf.low,
+        "draw": [leaf.low, leaf.high],
+        "drawn": leaf.is_drawn,
+        "endpoints": [
+            {
+                "address": endpoint.address,
+                "port": endpoint.port,
+                "pod": endpoint.pod,
+                "workload": endpoint.workload,
+                "identity": endpoint.identity or None,
+                "opaque": endpoint.opaque,
+            }
+            for endpoint in leaf.endpoints
+        ],
+        "answer": _answer_json(leaf.answer),
+    }
+
+
+def _answer_json(answer: Answer | None) -> dict[str, Any] | None:
+    if answer is None:
+        return None
+    return {
+        "status": answer.status,
+        "reason": answer.reason,
+        "origin": answer.origin or None,
+        "text": answer.text,
+    }

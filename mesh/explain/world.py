@@ -1,0 +1,92 @@
+"""Files or a cluster -> a store and its snapshot, compiled as destination compiles them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from destination.compile import compile_store
+from destination.endpoints import Cluster
+from destination.snapshot import Snapshot
+from destination.store import Store
+from mesh.core import labels
+from mesh.core.errors import ApiError, ConfigError, MeshError
+from mesh.explain.expected import complete
+from mesh.inject.config import KEY, InjectConfig, load_config
+from mesh.kube.client import KubeClient
+from mesh.kube.served import ROUTING, list_served
+from mesh.lint.rules.finding import Finding, Level
+from mesh.lint.rules.source import read_manifests, with_namespace
+
+Object = dict[str, Any]
+
+_CORE: Final = ("namespaces", "services", "endpointslices.discovery.k8s.io", "pods")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is asked about. `source` says in one line where it came from."""
+
+    store: Store
+    snapshot: Snapshot
+    source: str
+    faults: tuple[Finding, ...] = ()
+
+
+def compile_files(
+    files: Sequence[tuple[str, str]], *, namespace: str, mesh_namespace: str
+) -> World:
+    """Manifests with all that a cluster would add. Raises MeshError when they hold no Service."""
+    manifests, findings = read_manifests(files)
+    objects = [item.obj for item in with_namespace(manifests, namespace)]
+    if not any(obj.get("kind") == "Service" for obj in objects):
+        why = "; ".join(f"{f.file}:{f.line}: {f.message}" for f in findings)
+        raise MeshError(f"no Service in these files; check -f{f' ({why})' if why else ''}")
+    faults = tuple(finding for finding in findings if finding.level is Level.ERROR)
+    source = f"objects in files: {len(objects)}; pods and addresses are those expected of them"
+    return _compiled(complete(objects, mesh_namespace), mesh_namespace, source, faults)
+
+
+async def compile_cluster(client: KubeClient, mesh_namespace: str) -> World:
+    """The objects of a cluster as its API gives them now. Raises MeshError."""
+    objects: list[Object] = []
+    try:
+        for resource in _CORE:
+            objects += await client.list(resource)
+        objects += await list_served(client, ROUTING)
+    except ApiError as error:
+        advice = "ask for the right to list it" if error.code in (401, 403) else "run mesh check"
+        raise MeshError(f"{error.message}; {advice}") from error
+    with suppress(ApiError):  # no mesh here, or no right to read its values: the defaults hold
+        objects.append(await client.get("configmaps", labels.CONFIG_MAP, mesh_namespace))
+    source = f"{len(objects)} objects of the cluster, compiled here; a proxy may be a moment behind"
+    return _compiled(objects, mesh_namespace, source, ())
+
+
+def _compiled(
+    objects: Iterable[Object], mesh_namespace: str, source: str, faults: tuple[Finding, ...]
+) -> World:
+    objects = list(objects)
+    config = _config_of(objects, mesh_namespace)
+    store = Store(cluster_domain=config.cluster_domain, mesh_namespace=mesh_namespace)
+    store.apply_all((obj, False) for obj in objects)
+    cluster = Cluster(config.trust_domain, mesh_namespace, config.cluster_domain)
+    return World(store, compile_store(store, cluster), source, faults)
+
+
+def _config_of(objects: Iterable[Object], mesh_namespace: str) -> InjectConfig:
+    """The install values among the objects, else those of a plain install."""
+    for obj in objects:
+        meta = obj.get("metadata")
+        meta = meta if isinstance(meta, dict) else {}
+        if obj.get("kind") == "ConfigMap" and meta.get("name") == labels.CONFIG_MAP:
+            data = obj.get("data")
+            text = data.get(KEY) if isinstance(data, dict) else None
+            if meta.get("namespace") == mesh_namespace and isinstance(text, str):
+                try:
+                    return load_config(text)
+                except ConfigError:
+                    break
+    return InjectConfig(namespace=mesh_namespace)

@@ -1,0 +1,1 @@
+"""The rules of lint, pure: manifests in, findings out. The webhook can use them as well."""

@@ -1,0 +1,70 @@
+"""Shares of a TrafficSplit that cannot be met as written: twice named, or without pods; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from destination.fragments import SplitFragment
+from destination.store import Store
+from mesh.lint.rules.compiled import ref_of
+from mesh.lint.rules.finding import Finding, Level
+from mesh.lint.rules.source import Manifest
+
+_WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod")
+
+
+def find_share_faults(item: Manifest, store: Store, manifests: list[Manifest]) -> Iterator[Finding]:
+    """Backends that come twice, and backends whose Service selects nothing in the files."""
+    ref = ref_of(item)
+    fragment = store.fragments.get(ref) if ref is not None else None
+    if not isinstance(fragment, SplitFragment):
+        return
+    services = {(m.namespace, m.name): m for m in manifests if m.kind == "Service"}
+    seen: dict[tuple[str, str], int] = {}
+    for leaf in fragment.leaves:
+        path = f"{fragment.field}[{leaf.index}].service"
+        first = seen.setdefault(leaf.service, leaf.index)
+        if first != leaf.index:
+            yield _finding(
+                item, path, "RepeatedBackend",
+                f"{leaf.service[1]} is backend {first} as well; their weights add up",
+                "keep one entry with the whole weight",
+            )  # fmt: skip
+        service = services.get(leaf.service)
+        if leaf.weight and service is not None and _selects_nothing(service, manifests):
+            yield _finding(
+                item, path, "NoWorkload",
+                f"no workload of these files has the labels that Service {leaf.service[1]} "
+                "selects: its share would be answered with 503",
+                "correct the selector or the labels of the pod template",
+            )  # fmt: skip
+
+
+def _selects_nothing(service: Manifest, manifests: list[Manifest]) -> bool:
+    """Whether the files hold workloads of the namespace and none has the selected labels."""
+    selector = _map(_map(service.obj.get("spec")).get("selector"))
+    workloads = [
+        item
+        for item in manifests
+        if item.kind in _WORKLOADS and item.namespace == service.namespace
+    ]
+    return bool(selector and workloads) and not any(
+        selector.items() <= _labels_of(item).items() for item in workloads
+    )
+
+
+def _labels_of(item: Manifest) -> Mapping[str, Any]:
+    obj: Mapping[str, Any] = item.obj
+    if item.kind != "Pod":
+        obj = _map(_map(obj.get("spec")).get("template"))
+    return {key: str(v) for key, v in _map(_map(obj.get("metadata")).get("labels")).items()}
+
+
+def _finding(item: Manifest, path: str, reason: str, message: str, remedy: str) -> Finding:
+    line = item.line_of(path)
+    return Finding(item.file, line, str(item), path, reason, message, remedy, Level.WARNING)
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

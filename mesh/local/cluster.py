@@ -36,7 +36,7 @@ _STOPPED_WITHIN = 15.0
 _LINK_GONE_WITHIN = 5.0
 _TRIES = 8  # at finding ranges that nobody takes at the same moment
 _ROLES = ("mesh", "init", "proxy", "identity", "destination")
-_TOOLS = {"nft": "nftables", "ip": "iproute2"}
+_TOOLS = {"nft": "nftables"}
 
 
 @dataclass(frozen=True, slots=True)

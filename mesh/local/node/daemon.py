@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from mesh.core.errors import ApiError, MeshError
+from mesh.core.errors import MeshError
 from mesh.local.api import app, bootstrap, certs, tokens
 from mesh.local.api.addresses import ClusterIPs
 from mesh.local.api.calls import WebhookCaller
@@ -41,6 +41,7 @@ from mesh.local.node.services import Proxy
 from mesh.local.node.spawn import Spawner
 
 Object = dict[str, Any]
+_GOODBYE = 0.5  # seconds that open requests get at the end
 FIRST_POD = 257  # the pod range begins with the node's and the machine's own addresses
 
 log = logging.getLogger("mesh.local")
@@ -137,23 +138,28 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         application = app.build(self.api, self.signer)
-        context = app.server_context(self.files)
-        async with app.serve(application, self._listeners(), context):
-            url = f"https://{self.ranges.node}:{API_PORT}"
-            certs.write_kubeconfig(self.state / "kubeconfig", self.files, url)
-            tasks: list[asyncio.Task[Any]] = [loop.create_task(part) for part in self.parts()]
-            tasks.append(loop.create_task(stop.wait()))
-            record.ready(self.state)
-            _tell(ready, ready=True)
-            os.close(ready)
-            done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left)
-        await self.webhooks.close()
+        serving = app.serve(application, self._listeners(), app.server_context(self.files))
+        done: set[asyncio.Task[Any]] = set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as limit, serving:
+                self._announce(ready)
+                tasks: list[asyncio.Task[Any]] = [loop.create_task(part) for part in self.parts()]
+                tasks.append(loop.create_task(stop.wait()))
+                done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                limit.reschedule(loop.time() + _GOODBYE)
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left)
         self.journal.close()
         for task in done:
             task.result()
+
+    def _announce(self, ready: int) -> None:
+        """Say where the API server is, and that it serves. Raises OSError."""
+        url = f"https://{self.ranges.node}:{API_PORT}"
+        certs.write_kubeconfig(self.state / "kubeconfig", self.files, url)
+        record.ready(self.state)
+        _tell(ready, ready=True)
 
 
 def _tell(fd: int, **fields: Any) -> None:
@@ -173,10 +179,10 @@ async def _main(config: Object) -> None:
     try:
         daemon = Daemon(config)
         await daemon.proxy.apply()
-    except (MeshError, ApiError, OSError) as error:
-        _tell(ready, error=f"the daemon cannot start: {error}")
+        await daemon.run(ready)
+    except (MeshError, OSError) as error:
+        _tell(ready, error=f"the daemon has failed: {error}")
         raise
-    await daemon.run(ready)
 
 
 def main() -> int:

@@ -66,9 +66,16 @@ class Recorder:
         try:
             if key in self._known and self._again(namespace, self._known[key], now):
                 return
+            if self._is_ending(namespace):
+                return
             self._create(namespace, involved, reason, message, warning, key, now)
         except ApiError as error:
             log.debug("event lost reason=%s error=%s", reason, error)
+
+    def _is_ending(self, namespace: str) -> bool:
+        """What is written into a namespace that is being emptied would keep it from ending."""
+        found = self._store.find("namespaces", None, namespace)
+        return found is not None and "deletionTimestamp" in found["metadata"]
 
     def _again(self, namespace: str, name: str, now: float) -> bool:
         found = self._store.find("events", namespace, name)

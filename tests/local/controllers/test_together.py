@@ -252,6 +252,27 @@ def test_a_refused_pod_is_told_and_tried_again(tmp_path: Path) -> None:
     play(story, tmp_path)
 
 
+def test_a_namespace_ends_although_its_pods_leave_later(tmp_path: Path) -> None:
+    async def story(api: Api) -> None:
+        recorder = Recorder(api.store, "test")
+        name = {"metadata": {"name": "shop"}}
+        await api.create("namespaces", name)
+        spec = {"nodeName": "n", "containers": [{"name": "c", "image": "v1", "command": ["run"]}]}
+        held = {"metadata": {"name": "p", "namespace": "shop", "finalizers": ["x.io/hold"]}}
+        pod = await api.create("pods", {**held, "spec": spec})
+        await until(api, lambda: "podIP" in api.store.get("pods", "shop", "p")["status"])
+        await api.delete("namespaces", None, "shop")
+
+        recorder.event(pod, "Killing", "Stopping container c")
+        found = api.store.get("pods", "shop", "p")
+        found["metadata"]["finalizers"] = []
+        api.store.update("pods", found)
+
+        await until(api, lambda: api.store.find("namespaces", None, "shop") is None)
+
+    play(story, tmp_path)
+
+
 def test_events_are_counted_not_repeated() -> None:
     store = Store()
     recorder = Recorder(store, "test")

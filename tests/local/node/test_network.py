@@ -114,6 +114,39 @@ def test_the_machine_reaches_services_and_pods(
         connection.close()
 
 
+def test_a_node_port_leads_to_the_service(machine: Machine, web: dict[str, str]) -> None:
+    machine.kubectl(
+        "expose",
+        "deploy",
+        "web",
+        "--name=outer",
+        "--type=NodePort",
+        "--port=80",
+        "--target-port=http",
+    )
+    port = machine.get("service", "outer")["spec"]["ports"][0]["nodePort"]
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection(machine.cluster.ranges.node, port, timeout=2)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status == 200
+        except ConnectionRefusedError:
+            return False
+        finally:
+            connection.close()
+
+    eventually(answers)
+    machine.kubectl("delete", "service", "outer")
+
+
+def test_a_pod_on_the_host_network_has_the_address_of_the_node(machine: Machine) -> None:
+    found = machine.run("host", {"hostNetwork": True, "containers": [python("print('ran')")]})
+
+    assert found == "ran\n"
+    assert machine.get("pod", "host")["status"]["podIP"] == machine.cluster.ranges.node
+
+
 def test_a_pod_reaches_itself_through_its_service(machine: Machine) -> None:
     own = deployment("mirror", replicas=1)
     machine.apply(*own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +205,37 @@ def test_init_containers_and_sidecars_keep_their_order(machine: Machine) -> None
         for entry in machine.get("pod", "ordered")["status"]["initContainerStatuses"]
     }
     assert states == {"first": 0, "side": 0, "second": 0}
+
+
+def test_sidecars_are_told_to_end_after_the_application_has(
+    machine: Machine, tmp_path: Path
+) -> None:
+    mounts = [{"name": "d", "mountPath": "/d"}]
+
+    def ending(name: str, slow: float) -> dict[str, Any]:
+        code = (
+            f"trap 'sleep {slow}; echo {name} >> /d/log; exit 0' TERM; touch /d/{name};"
+            "while :; do sleep 0.02; done"
+        )
+        return shell(code, volumeMounts=mounts) | {"name": name}
+
+    machine.start(
+        "ending",
+        {
+            "terminationGracePeriodSeconds": 20,
+            "initContainers": [
+                ending("outer", 0) | {"restartPolicy": "Always"},
+                ending("inner", 0.2) | {"restartPolicy": "Always"},
+            ],
+            "containers": [ending("app", 0.4)],
+            "volumes": [volume("d", hostPath={"path": str(tmp_path)})],
+        },
+    )
+    eventually(lambda: (tmp_path / "app").exists())
+
+    machine.kubectl("delete", "pod", "ending")
+
+    assert (tmp_path / "log").read_text().split() == ["app", "inner", "outer"]
 
 
 def container_status(machine: Machine, name: str) -> Any:

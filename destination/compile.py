@@ -22,17 +22,21 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def compile_store(store: Store, cluster: Cluster | None = None) -> Snapshot:
-    """Everything in a store, from scratch."""
-    touched = Touched(
+def everything(store: Store) -> Touched:
+    """All that a store holds, as if it had just come."""
+    return Touched(
         services=set(store.services) | set(store.objects_of),
         pods=set(store.pods) | set(store.services_of_pod),
         addresses=set(store.services_at) | set(store.pods_at),
         objects=set(store.fragments),
         bundle=True,
     )
+
+
+def compile_store(store: Store, cluster: Cluster | None = None) -> Snapshot:
+    """Everything in a store, from scratch."""
     cluster = cluster or Cluster(cluster_domain=store.cluster_domain)
-    return recompile(Snapshot(cluster=cluster), store, touched)[0]
+    return recompile(Snapshot(cluster=cluster), store, everything(store))[0]
 
 
 def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, Reach]:
@@ -40,7 +44,7 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
 
     What comes out equal keeps its identity, so that readers can compare with `is`.
     """
-    units, verdicts = _compile_units(old, store, touched)
+    units, verdicts, broken = _compile_units(old, store, touched)
     pods = _moved(old.pods, {key: store.effective_pod(key) for key in touched.pods})
     members = _moved(old.members, {key: _services_of(store, key) for key in touched.pods})
     changed_pods = pods.keys() | members.keys()
@@ -71,6 +75,7 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
         pods=frozenset(changed_pods),
         addresses=frozenset(addresses),
         objects=frozenset(verdicts.keys() | arrived),
+        broken=tuple(broken),
         bundle=touched.bundle,
     )
     return snapshot, reach
@@ -78,17 +83,23 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
 
 def _compile_units(
     old: Snapshot, store: Store, touched: Touched
-) -> tuple[dict[Key, Unit | None], dict[Ref, Outcome | None]]:
-    """The units and outcomes that differ from the old snapshot's."""
+) -> tuple[dict[Key, Unit | None], dict[Ref, Outcome | None], list[tuple[Key, str]]]:
+    """The units and outcomes that differ from the old snapshot's, and units that a bug kept
+    from compiling: one of them must not cost all others their change."""
+    broken: list[tuple[Key, str]] = []
     units: dict[Key, Unit | None] = {}
     verdicts: dict[Ref, Outcome | None] = {
         ref: _lone_outcome(store, ref) for ref in touched.objects
     }
     for key in touched.services:
-        unit, found = compile_unit(store, old.cluster, key)
+        try:
+            unit, found = compile_unit(store, old.cluster, key)
+        except Exception as error:
+            broken.append((key, f"{type(error).__name__}: {error}"))
+            continue
         verdicts.update(found)
         units[key] = None if unit is None else _shared(unit, old.units.get(key))
-    return _moved(old.units, units), _moved(old.outcomes, verdicts)
+    return _moved(old.units, units), _moved(old.outcomes, verdicts), broken
 
 
 def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:

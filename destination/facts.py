@@ -95,7 +95,7 @@ class ServiceFacts:
     local_only: bool = False  # internalTrafficPolicy: Local
     opaque: PortSet | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)  # of meshes only
-    created: str = ""
+    uid: str = ""
 
     @property
     def key(self) -> Key:
@@ -193,7 +193,7 @@ def read_service(obj: Object) -> ServiceFacts:
         local_only=spec.get("internalTrafficPolicy") == "Local",
         opaque=_port_set(notes, _OPAQUE),
         annotations={note: notes[note] for note in notes if _is_mesh_note(note)},
-        created=as_text(meta.get("creationTimestamp")),
+        uid=as_text(meta.get("uid")),
     )
 
 

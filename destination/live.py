@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from destination.compile import compile_store, recompile
+from destination.compile import everything, recompile
 from destination.endpoints import Cluster
 from destination.facts import Key, Object, as_list, as_mapping
 from destination.metrics import Metrics
@@ -125,6 +125,9 @@ class LiveCluster:
 
     def _put_in_force(self, snapshot: Snapshot, reach: Reach) -> None:
         self.snapshot = snapshot
+        for key, text in reach.broken:
+            log.error("service not compiled, stays as it was service=%s/%s error=%s", *key, text)
+            self._metrics.bugs.inc()
         if reach.objects:
             self._metrics.count_verdicts(
                 outcome.verdict.value for outcome in snapshot.outcomes.values()
@@ -190,14 +193,7 @@ class LiveCluster:
         if self._waiting_for or self.synced.is_set():
             return
         self._pending = Touched()
-        snapshot = compile_store(self.store, self.snapshot.cluster)
-        reach = Reach(
-            services=frozenset(snapshot.units),
-            pods=frozenset(snapshot.pods),
-            addresses=frozenset(snapshot.pod_ips) | frozenset(snapshot.cluster_ips),
-            objects=frozenset(snapshot.outcomes),
-            bundle=True,
-        )
+        snapshot, reach = recompile(self.snapshot, self.store, everything(self.store))
         self.synced.set()
         gc.collect()
         gc.freeze()  # what is known now lives long: the collector need not look at it again

@@ -73,11 +73,13 @@ class Reach:
     """What a recompilation really changed; who depends on none of it need not look.
 
     `objects` holds besides those whose outcome changed the ones that arrived anew, since their
-    status may have been overwritten or be about an older generation.
+    status may have been overwritten or be about an older generation. `broken` names Services
+    that a bug of ours kept from compiling, with its text: they stay as they were.
     """
 
     services: frozenset[Key] = frozenset()
     pods: frozenset[Key] = frozenset()
     addresses: frozenset[str] = frozenset()
     objects: frozenset[Ref] = frozenset()
+    broken: tuple[tuple[Key, str], ...] = ()
     bundle: bool = False

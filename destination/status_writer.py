@@ -125,18 +125,25 @@ class StatusWriter:
         resource = self._resource(ref)
         if resource is None:
             return False
-        seen = self._live.store.seen.get(ref)
         event = event_of(
             ref,
             resource.kind,
-            seen.api_version if seen is not None else resource.api_version,
-            seen.uid if seen is not None else "",
+            resource.api_version,
+            self._uid(ref),
             outcome,
             now=_now(),
             name=f"{ref.name[:200]}.{secrets.token_hex(6)}",
         )
         await self._client.create("events", event)
         return True
+
+    def _uid(self, ref: Ref) -> str:
+        """The uid of an object, without which `kubectl describe` does not show its events."""
+        if ref.resource == SERVICES:
+            service = self._live.store.services.get((ref.namespace, ref.name))
+            return service.uid if service is not None else ""
+        seen = self._live.store.seen.get(ref)
+        return seen.uid if seen is not None else ""
 
     def _resource(self, ref: Ref) -> Resource | None:
         if ref.resource == SERVICES:

@@ -25,6 +25,7 @@ from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
 from mesh.kube.config import Access
 from mesh.kube.resources import Object, Resource, find_resource
+from mesh.kube.sender import Sender
 
 TIMEOUT: Final = 10.0  # seconds for each step of a request: connect, send, first bytes
 PAGE: Final = 500  # objects per page of a list
@@ -109,6 +110,7 @@ class KubeClient:
             raise ConfigError(
                 f"access to {access.server}: {error}; check the kubeconfig"
             ) from error
+        self._sender = Sender(self._http)
         self._http.headers["User-Agent"] = "lightmesh"
         if impersonate:
             extra = [("Impersonate-User", impersonate)]
@@ -127,7 +129,7 @@ class KubeClient:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._sender.close()
 
     # -- objects ---------------------------------------------------------------------------
 
@@ -377,7 +379,7 @@ class KubeClient:
         `seconds` replaces the client's own limit for each step of the request.
         """
         with _translated(f"{method} {path}"):
-            response = await self._http.request(
+            request = self._http.build_request(
                 method,
                 path,
                 content=body,
@@ -385,6 +387,7 @@ class KubeClient:
                 headers=dict(headers or {}),
                 timeout=httpx.Timeout(self._timeout if seconds is None else seconds),
             )
+            response = await self._sender.send(request)
         if response.status_code >= 400:
             raise _refusal(response, response.content)
         return response.content
@@ -398,12 +401,16 @@ class KubeClient:
         timeout = httpx.Timeout(self._timeout, read=read_timeout)
         headers = {"Accept-Encoding": "identity"}
         with _translated(f"GET {path}"):
-            async with self._http.stream(
+            request = self._http.build_request(
                 "GET", path, params=dict(params), headers=headers, timeout=timeout
-            ) as response:
+            )
+            response = await self._sender.send(request, stream=True)
+            try:
                 if response.status_code >= 400:
                     raise _refusal(response, await response.aread())
                 yield response.aiter_raw()
+            finally:
+                await response.aclose()
 
     def _writing(self, dry_run: bool) -> dict[str, str]:
         params = {"fieldManager": self._field_manager}

@@ -154,7 +154,8 @@ def test_an_annotation_that_means_nothing_is_an_event_on_its_service_once(tmp_pa
             await scene.until(lambda s: s.version > before)
 
             assert "did you mean mesh/opaque-ports?" in event["message"]
-            assert event["involvedObject"]["uid"] == "" or event["involvedObject"]["name"] == "web"
+            web = await scene.admin.get("services", "web", "shop")
+            assert event["involvedObject"]["uid"] == web["metadata"]["uid"]
             assert len(await scene.events()) == 1
 
     asyncio.run(act())

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from destination import unit
 from destination.compile import compile_store, recompile
-from destination.endpoints import Cluster
+from destination.endpoints import Cluster, find_endpoints
 from destination.snapshot import Snapshot
 from destination.store import Store
 from destination.view import Client, Sight, difference, look
@@ -182,3 +183,19 @@ def test_step_by_step_gives_what_scratch_gives_and_wakes_all_whom_it_concerns(se
 
 def test_an_empty_step_is_no_update() -> None:
     assert difference(View(version=1), View(version=2)) is None
+
+
+def test_a_bug_on_one_service_costs_no_other_its_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(GOOD)
+
+    def broken(*arguments: Any) -> Any:
+        if arguments[2].name == "web":
+            raise RuntimeError("bug")
+        return find_endpoints(*arguments)
+
+    monkeypatch.setattr(unit, "find_endpoints", broken)
+    world.put(pod("web-1", "10.1.0.9", account="web"), pod("web-v1-1", "10.1.0.8"))
+
+    assert world.reach.broken == ((("shop", "web"), "RuntimeError: bug"),)
+    assert [len(found.endpoints) for found in world.services("10.96.0.2:80")] == [0]
+    assert len(world.services("10.96.0.1:80")) == 2

@@ -171,3 +171,24 @@ def test_an_object_names_its_resource_in_its_own_version() -> None:
 
     assert resource_of(split).version == "v1alpha4"
     assert resource_of({"apiVersion": "v1", "kind": "Pod"}) is find_resource("pods")
+
+
+def test_a_request_that_nobody_waits_for_leaves_no_connection_behind() -> None:
+    async def slow(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await answered.wait()
+        return web.json_response({})
+
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def act() -> None:
+        async with serving(slow, answer({"kind": "Pod"})) as (client, _):
+            task = asyncio.create_task(client.version())
+            await asked.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            answered.set()
+
+            assert await client.get("pods", "x", "d") == {"kind": "Pod"}
+
+    asyncio.run(act())

@@ -141,13 +141,12 @@ def is_address(host: str) -> bool:
 
 def _nearest(store: Store, short: str, namespace: str) -> str:
     """The name that was probably meant, as this client would write it."""
-    names = {
-        (name if home == namespace else f"{name}.{home}"): None for home, name in store.services
-    }
-    elsewhere = [f"{name}.{home}" for home, name in store.services if name == short]
-    return next(iter(difflib.get_close_matches(short, names, n=1, cutoff=0.75)), "") or next(
-        iter(sorted(elsewhere)), ""
-    )
+    own = [name for home, name in store.services if home == namespace]
+    full = sorted(f"{name}.{home}" for home, name in store.services)
+    if "." in short:
+        return next(iter(difflib.get_close_matches(short, full, n=1, cutoff=0.8)), "")
+    elsewhere = [name for name in full if name.startswith(f"{short}.")]
+    return next(iter([*elsewhere, *difflib.get_close_matches(short, own, n=1)]), "")
 
 
 def _services_of(store: Store, namespace: str) -> str:

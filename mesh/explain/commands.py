@@ -54,6 +54,7 @@ def explain(
     mesh explain -n shop --draw 0.95 http://catalogue:8080/items
     """
     from mesh.core.errors import MeshError
+    from mesh.explain.bypass import find_bypass
     from mesh.explain.decide import decide
     from mesh.explain.question import find_asker, parse_question
     from mesh.explain.render import render_json, render_text
@@ -69,13 +70,16 @@ def explain(
     if paths:
         world = _offline(paths, namespace, mesh_namespace)
     else:
-        world = _live(ClusterChoice(kubeconfig, context, mesh_namespace))
+        choice = ClusterChoice(kubeconfig, context, mesh_namespace)
+        world = _live(choice)
+        namespace = namespace or (None if workload else _namespace_of(choice))
     for fault in world.faults:
         click.echo(f"mesh explain: {fault.file}:{fault.line}: {fault.message}", err=True)
     asker = find_asker(world.store, workload, namespace)
+    bypass = find_bypass(world.annotations, asker, question.port)
     decision = decide(world.store, world.snapshot, asker, question, draw)
     render = render_json if output == "json" else render_text
-    click.echo(render(decision, world.source), nl=False)
+    click.echo(render(decision, world.source, bypass), nl=False)
 
 
 def _offline(paths: tuple[str, ...], namespace: str | None, mesh_namespace: str) -> World:
@@ -99,3 +103,9 @@ def _live(choice: ClusterChoice) -> World:
             return await compile_cluster(client, choice.mesh_namespace)
 
     return anyio.run(collect)
+
+
+def _namespace_of(choice: ClusterChoice) -> str:
+    from mesh.kube.config import find_access
+
+    return find_access(choice.kubeconfig, choice.context).namespace or "default"

@@ -109,8 +109,7 @@ def decide(
     """
     key = find_service(store, snapshot, question.host, asker.namespace)
     facts = store.services[key] if key is not None else None
-    address, note = _dialled(store, snapshot, question, facts)
-    notes = (*_client_notes(asker), *note)
+    address, notes = _dialled(store, snapshot, question, facts)
     if not address:
         involved = _involved(store, snapshot, key)
         return Decision(question, asker, "outside", notes=notes, involved=involved)
@@ -306,15 +305,6 @@ def _dialled(
     if port != question.port:
         notes.append(f"its pods listen on {port}; a headless name translates no ports: use {port}")
     return join_address(host, question.port), tuple(notes)
-
-
-def _client_notes(asker: Asker) -> Iterator[str]:
-    pod = asker.pod
-    if pod is not None and not pod.control_namespace:
-        yield (
-            f"{pod.namespace}/{asker.workload} has no proxy: nothing below acts on it "
-            "(annotate its pods or namespace with mesh/inject: enabled)"
-        )
 
 
 def _client_of(asker: Asker) -> Client:

@@ -13,23 +13,26 @@ _WIDTH: Final = 11  # columns of the first word of a line
 _MOST: Final = 5  # endpoints shown of one backend
 
 
-def render_text(decision: Decision, source: str) -> str:
-    """The chain, one step a line. `source` says what was compiled."""
+def render_text(decision: Decision, source: str, bypass: str = "") -> str:
+    """The chain, one step a line. `source` says what was compiled, `bypass` why the client's
+    proxy has no part in it."""
     lines = [f"{decision.question.method} {decision.question.url}"]
-    for title, texts in _sections(decision, source):
+    for title, texts in _sections(decision, source, bypass):
         for at, text in enumerate(texts):
             lines.append(f"  {title if at == 0 else '':<{_WIDTH}} {text}")
     return "\n".join(lines) + "\n"
 
 
-def render_json(decision: Decision, source: str) -> str:
-    return json.dumps(_as_json(decision, source), indent=2) + "\n"
+def render_json(decision: Decision, source: str, bypass: str = "") -> str:
+    found = _as_json(decision, source) | {"bypass": bypass or None}
+    return json.dumps(found, indent=2) + "\n"
 
 
-def _sections(decision: Decision, source: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _sections(decision: Decision, source: str, bypass: str) -> Iterator[tuple[str, Sequence[str]]]:
     yield "source", [source]
     yield "client", [_client(decision)]
     yield "note", decision.notes
+    yield "bypass", [f"{bypass}: what follows would hold with it"] if bypass else []
     yield "service", [_service(decision)]
     if decision.where != "outside":
         yield "protocol", [_protocol(decision)]
@@ -39,7 +42,7 @@ def _sections(decision: Decision, source: str) -> Iterator[tuple[str, Sequence[s
     yield "endpoints", [line for leaf in decision.leaves for line in _endpoints(leaf)]
     if decision.is_per_request and decision.where != "outside":
         yield "timeout", [_seconds(decision.timeout)]
-    yield "outcome", list(_outcome(decision))
+    yield "outcome", [_bypassed(decision)] if bypass else list(_outcome(decision))
 
 
 def _client(decision: Decision) -> str:
@@ -148,6 +151,14 @@ def _outcome(decision: Decision) -> Iterator[str]:
     if any(leaf.answer is None for leaf in decision.leaves) and decision.is_per_request:
         late = f", 504 timeout after {decision.timeout:g}s" if decision.timeout else ""
         yield f"if no endpoint takes it: 502 connect-failed{late}"
+
+
+def _bypassed(decision: Decision) -> str:
+    service = decision.service
+    if service is None:
+        return "goes where its address leads, without mutual TLS of the client"
+    name = f"{service.namespace}/{service.name}"
+    return f"kube-proxy picks among the endpoints of {name}, in plaintext: no split, no profile"
 
 
 def _answer(answer: Answer) -> str:

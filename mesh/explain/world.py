@@ -13,6 +13,7 @@ from destination.snapshot import Snapshot
 from destination.store import Store
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError, MeshError
+from mesh.explain.bypass import Annotations, read_annotations
 from mesh.explain.expected import complete
 from mesh.inject.config import KEY, InjectConfig, load_config
 from mesh.kube.client import KubeClient
@@ -32,6 +33,7 @@ class World:
     store: Store
     snapshot: Snapshot
     source: str
+    annotations: Annotations
     faults: tuple[Finding, ...] = ()
 
 
@@ -61,7 +63,9 @@ async def compile_cluster(client: KubeClient, mesh_namespace: str) -> World:
         raise MeshError(f"{error.message}; {advice}") from error
     with suppress(ApiError):  # no mesh here, or no right to read its values: the defaults hold
         objects.append(await client.get("configmaps", labels.CONFIG_MAP, mesh_namespace))
-    source = f"{len(objects)} objects of the cluster, compiled here; a proxy may be a moment behind"
+    source = (
+        f"objects of the cluster: {len(objects)}, compiled here; no proxy was asked for its view"
+    )
     return _compiled(objects, mesh_namespace, source, ())
 
 
@@ -73,7 +77,8 @@ def _compiled(
     store = Store(cluster_domain=config.cluster_domain, mesh_namespace=mesh_namespace)
     store.apply_all((obj, False) for obj in objects)
     cluster = Cluster(config.trust_domain, mesh_namespace, config.cluster_domain)
-    return World(store, compile_store(store, cluster), source, faults)
+    annotations = read_annotations(objects, config)
+    return World(store, compile_store(store, cluster), source, annotations, faults)
 
 
 def _config_of(objects: Iterable[Object], mesh_namespace: str) -> InjectConfig:

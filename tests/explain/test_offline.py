@@ -18,6 +18,7 @@ from mesh.core.errors import ConfigError, MeshError
 from mesh.core.match import compile_condition
 from mesh.core.model import Condition
 from mesh.core.route import RouteTable, choose
+from mesh.explain.bypass import find_bypass
 from mesh.explain.commands import explain
 from mesh.explain.decide import Decision, decide
 from mesh.explain.expected import complete
@@ -256,9 +257,22 @@ def test_a_bad_header_is_refused() -> None:
 
 
 def test_a_client_without_proxy_is_told_that_nothing_acts_on_it() -> None:
-    decision = ask(manifests([("web", 1)], []), client="deploy/web")
+    found = compiled(manifests([("web", 1)], []))
 
-    assert "has no proxy" in decision.notes[0]
+    bypass = find_bypass(found.annotations, find_asker(found.store, "deploy/web", None), 80)
+
+    assert bypass.startswith("deployment/web has no proxy")
+
+
+def test_a_port_that_is_skipped_never_passes_the_proxy() -> None:
+    objects = manifests([("web", 1)], [])
+    annotations = {"mesh/inject": "enabled", "config.linkerd.io/skip-outbound-ports": "80-90"}
+    objects[1]["spec"]["template"]["metadata"]["annotations"] = annotations
+    found = compiled(objects)
+    asker = find_asker(found.store, "deploy/web", None)
+
+    assert "lists port 80" in find_bypass(found.annotations, asker, 80)
+    assert find_bypass(found.annotations, asker, 91) == ""
 
 
 def test_a_meshed_client_reaches_a_meshed_endpoint_by_its_identity() -> None:

@@ -21,7 +21,7 @@ from mesh.local.controllers.loop import (
 from mesh.local.controllers.pods import available_at, deletion_rank, is_active, ready_since
 from mesh.local.node.events import Recorder
 from mesh.local.node.follow import follow
-from mesh.local.node.podstate import timestamp
+from mesh.local.node.podstatus import timestamp
 
 Object = dict[str, Any]
 _RESOURCE = "replicasets.apps"

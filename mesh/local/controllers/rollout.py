@@ -15,7 +15,7 @@ from typing import Any
 
 from mesh.local.controllers.loop import owner_reference
 from mesh.local.controllers.pods import parse_time
-from mesh.local.node.podstate import timestamp
+from mesh.local.node.podstatus import timestamp
 
 Object = dict[str, Any]
 HASH_LABEL = "pod-template-hash"
@@ -326,64 +326,63 @@ def _progress(
 def status(deployment: Object, new: Object | None, old: list[Object], *, now: float) -> Object:
     """The Deployment's status for these ReplicaSets."""
     count = counts(new, old)
-    before: Mapping[str, Any] = deployment.get("status") or {}
+    before = deployment.get("status") or {}
     conditions = list(before.get("conditions") or ())
-    _, unavailable = bounds(deployment)
-    total = replicas(deployment)
-    enough = count.available >= total - unavailable
-    made: list[Object] = [
-        _condition(
-            conditions,
-            "Available",
-            "True" if enough else "False",
-            "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
-            "Deployment has minimum availability."
-            if enough
-            else "Deployment does not have minimum availability.",
-            now,
-            False,
-        )
-    ]
+    made = [_availability(deployment, count, conditions, now)]
     if new is not None:
-        moved = (
-            count.updated > int(before.get("updatedReplicas") or 0)
-            or count.ready > int(before.get("readyReplicas") or 0)
-            or count.available > int(before.get("availableReplicas") or 0)
-            or count.total - count.updated
-            < int(before.get("replicas") or 0) - int(before.get("updatedReplicas") or 0)
-            or before.get("observedGeneration") != deployment["metadata"].get("generation")
-        )
-        last = next(
-            (
-                _seconds(entry.get("lastUpdateTime"))
-                for entry in conditions
-                if entry.get("type") == "Progressing"
-            ),
-            None,
-        )
-        word, reason, text = _progress(deployment, new, count, now=now, last=last, moved=moved)
-        made.append(
-            _condition(conditions, "Progressing", word, reason, text, now, moved and word == "True")
-        )
+        made.append(_progression(deployment, new, count, now))
     known = {entry["type"] for entry in made}
     made += [entry for entry in conditions if entry.get("type") not in known]
+    total = max(replicas(deployment), count.total)
     numbers = {
         "observedGeneration": deployment["metadata"].get("generation", 1),
         "replicas": count.total,
         "updatedReplicas": count.updated,
         "readyReplicas": count.ready,
         "availableReplicas": count.available,
-        "unavailableReplicas": max(0, total + _extra(count, total) - count.available),
+        "unavailableReplicas": max(0, total - count.available),
     }
     return {**{key: value for key, value in numbers.items() if value}, "conditions": made}
 
 
-def _extra(count: Counts, total: int) -> int:
-    return max(0, count.total - total)
+def _availability(deployment: Object, count: Counts, old: list[Object], now: float) -> Object:
+    _, unavailable = bounds(deployment)
+    if count.available >= replicas(deployment) - unavailable:
+        text = "Deployment has minimum availability."
+        return _condition(old, "Available", "True", "MinimumReplicasAvailable", text, now, False)
+    text = "Deployment does not have minimum availability."
+    return _condition(old, "Available", "False", "MinimumReplicasUnavailable", text, now, False)
 
 
-def _seconds(text: str | None) -> float | None:
-    return parse_time(text) if text else None
+def _progression(deployment: Object, new: Object, count: Counts, now: float) -> Object:
+    before = deployment.get("status") or {}
+    conditions = list(before.get("conditions") or ())
+    moved = _has_moved(before, count) or (
+        before.get("observedGeneration") != deployment["metadata"].get("generation")
+    )
+    stamps = [
+        parse_time(entry["lastUpdateTime"])
+        for entry in conditions
+        if entry.get("type") == "Progressing" and entry.get("lastUpdateTime")
+    ]
+    last = stamps[0] if stamps else None
+    word, reason, text = _progress(deployment, new, count, now=now, last=last, moved=moved)
+    restart = moved and word == "True"
+    return _condition(conditions, "Progressing", word, reason, text, now, restart)
+
+
+def _has_moved(before: Mapping[str, Any], count: Counts) -> bool:
+    """Whether more pods are new, ready or available, or fewer are old, than before."""
+
+    def had(field: str) -> int:
+        return int(before.get(field) or 0)
+
+    return (
+        count.updated > had("updatedReplicas")
+        or count.ready > had("readyReplicas")
+        or count.available > had("availableReplicas")
+        or count.total - count.updated < had("replicas") - had("updatedReplicas")
+    )
 
 
 def surplus_history(deployment: Object, old: list[Object]) -> list[Object]:

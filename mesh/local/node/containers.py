@@ -18,7 +18,8 @@ from mesh.local.node import podplan, probes
 from mesh.local.node.capabilities import CreateError
 from mesh.local.node.context import Node
 from mesh.local.node.logs import Drain, LogFile
-from mesh.local.node.podstate import Record, State, ended, is_sidecar, terminated
+from mesh.local.node.podstate import Record, State, ended, is_sidecar
+from mesh.local.node.podstatus import terminated
 from mesh.local.node.probing import Counter
 from mesh.local.node.spawn import Ended, Process, SpawnError
 

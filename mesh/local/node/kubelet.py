@@ -15,7 +15,7 @@ from mesh.core.errors import ApiError
 from mesh.local.node.context import Node, machine_size
 from mesh.local.node.follow import follow
 from mesh.local.node.pod import PodWorker
-from mesh.local.node.podstate import timestamp
+from mesh.local.node.podstatus import timestamp
 
 Object = dict[str, Any]
 _HEARTBEAT = 10.0  # seconds between renewals of the node's Lease

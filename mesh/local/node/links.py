@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mesh.local.node import linux
 from mesh.local.node.netlink import Netlink
@@ -50,20 +51,36 @@ def inside(namespace: int) -> Iterator[None]:
         os.close(own)
 
 
-def set_up_node(
-    *,
-    machine_ns: int,
-    machine_link: str,
-    pods: tuple[str, str],
-    services: tuple[str, str],
-    node: tuple[str, str],
-    machine: tuple[str, str],
-    dns: tuple[str, str],
-) -> None:
+Pair = tuple[str, str]
+"""The same thing for IPv4 and IPv6; the second is empty without IPv6."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What the node's link to the machine carries."""
+
+    pods: Pair
+    services: Pair
+    node: Pair
+    machine: Pair
+    dns: Pair
+
+    def families(self) -> Iterator[tuple[int, int]]:
+        """(index into the pairs, bits of a host address) of each family in use."""
+        for family, bits in ((0, 32), (1, 128)):
+            if self.pods[family]:
+                yield family, bits
+
+
+def _split(cidr: str) -> tuple[str, int]:
+    address, _, prefix = cidr.partition("/")
+    return address, int(prefix)
+
+
+def set_up_node(plan: NodePlan, *, machine_ns: int, machine_link: str) -> None:
     """The node's network: lo, forwarding, the link to the machine and the routes on both ends.
 
-    Each pair is (IPv4, IPv6), the second empty without IPv6. Raises FileExistsError when a range
-    was taken by another cluster since it was picked.
+    Raises FileExistsError when a range was taken by another cluster since it was picked.
     """
     _common_sysctls()
     _sysctl("ipv4/ip_forward", "1")
@@ -76,37 +93,30 @@ def set_up_node(
         netlink.up("lo")
         netlink.add_veth("eth0", machine_link, machine_ns, mtu=_MTU)
         netlink.up("eth0")
-        for family in (0, 1):
-            if not pods[family]:
-                continue
-            bits = 128 if family else 32
-            netlink.add_address("eth0", node[family], bits)
-            netlink.add_route(machine[family], bits, link="eth0", source=node[family])
-            range_, _, prefix = services[family].partition("/")
+        for family, bits in plan.families():
+            own = plan.node[family]
+            netlink.add_address("eth0", own, bits)
+            netlink.add_route(plan.machine[family], bits, link="eth0", source=own)
             # Packets to Services only need some route to reach nat; one by `lo` would be made a
             # reject route for IPv6 by the kernel, and what nat does not change is refused anyhow.
-            netlink.add_route(range_, int(prefix), link="eth0", source=node[family])
-            netlink.add_address("lo", dns[family], bits)
-    with inside(machine_ns), Netlink() as netlink:
-        netlink.up(machine_link)
-        for family in (0, 1):
-            if not pods[family]:
-                continue
-            bits = 128 if family else 32
-            netlink.add_address(machine_link, machine[family], bits)
-            netlink.add_route(node[family], bits, link=machine_link, source=machine[family])
-            for cidr in (pods[family], services[family]):
-                range_, _, prefix = cidr.partition("/")
-                netlink.add_route(
-                    range_,
-                    int(prefix),
-                    link=machine_link,
-                    gateway=node[family],
-                    source=machine[family],
-                )
+            netlink.add_route(*_split(plan.services[family]), link="eth0", source=own)
+            netlink.add_address("lo", plan.dns[family], bits)
+    with inside(machine_ns):
+        _set_up_machine(plan, machine_link)
 
 
-def set_up_pod(link: str, addresses: tuple[str, str], node: tuple[str, str]) -> int:
+def _set_up_machine(plan: NodePlan, link: str) -> None:
+    with Netlink() as netlink:
+        netlink.up(link)
+        for family, bits in plan.families():
+            own, gateway = plan.machine[family], plan.node[family]
+            netlink.add_address(link, own, bits)
+            netlink.add_route(gateway, bits, link=link, source=own)
+            for cidr in (plan.pods[family], plan.services[family]):
+                netlink.add_route(*_split(cidr), link=link, gateway=gateway, source=own)
+
+
+def set_up_pod(link: str, addresses: Pair, node: Pair) -> int:
     """A new network namespace with one routed veth; returns an fd that keeps it alive.
 
     Called in a child of the node's PID 1, in the node's namespace; ends in it again.

@@ -16,7 +16,8 @@ from mesh.local.node import podplan, volumes
 from mesh.local.node.capabilities import CreateError
 from mesh.local.node.containers import Container
 from mesh.local.node.context import Node, machine_size
-from mesh.local.node.podstate import Facts, Record, State, decide, is_sidecar, pod_status
+from mesh.local.node.podstate import Record, State, decide, is_sidecar
+from mesh.local.node.podstatus import Facts, pod_status
 from mesh.local.node.spawn import SpawnError
 
 Object = dict[str, Any]

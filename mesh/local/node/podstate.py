@@ -1,6 +1,6 @@
-"""The life of a pod as decisions: what to start next, when it is over, what its status says.
+"""The life of a pod as decisions: what to start next, and when it is over.
 
-Pure: records in, decisions and status out, with the time as an argument in seconds since the
+Pure: records in, decisions out, with the time as an argument in seconds since the
 epoch. The rules are the kubelet's: Kubernetes documentation, "Pod Lifecycle" and "Sidecar
 Containers"; the backoff is shorter, for people who wait for it at a terminal.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 Object = dict[str, Any]
@@ -82,7 +81,8 @@ def ended(record: Record, *, code: int, signal: int, reason: str, message: str, 
     record.retry_at = now + backoff(record.crashes)
 
 
-def _wants_restart(policy: str, record: Record) -> bool:
+def wants_restart(policy: str, record: Record) -> bool:
+    """Whether a container that has ended is to be started again."""
     return policy == "Always" or (policy == "OnFailure" and record.exit_code != 0)
 
 
@@ -151,202 +151,13 @@ def decide(
         return plan.done()
     apps = [records[container["name"]] for container in spec["containers"]]
     if all(
-        record.state is State.TERMINATED and not _wants_restart(policy, record) for record in apps
+        record.state is State.TERMINATED and not wants_restart(policy, record) for record in apps
     ):
         failed = any(record.exit_code != 0 for record in apps)
         return Decision(initialized=True, finishing=True, phase="Failed" if failed else "Succeeded")
     for record in apps:
         if record.state is State.WAITING or (
-            record.state is State.TERMINATED and _wants_restart(policy, record)
+            record.state is State.TERMINATED and wants_restart(policy, record)
         ):
             plan.launch(record)
     return plan.done(initialized=True)
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 with whole seconds, as metav1.Time."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def terminated(record: Record) -> Object:
-    """The `terminated` state of a record."""
-    found: Object = {
-        "exitCode": record.exit_code,
-        "reason": record.reason,
-        "startedAt": timestamp(record.started_at or record.finished_at),
-        "finishedAt": timestamp(record.finished_at),
-    }
-    if record.signal:
-        found["signal"] = record.signal
-    if record.message:
-        found["message"] = record.message
-    if record.container_id:
-        found["containerID"] = record.container_id
-    return found
-
-
-def _waiting(reason: str, message: str = "") -> Object:
-    found: Object = {"reason": reason}
-    if message:
-        found["message"] = message
-    return {"waiting": found}
-
-
-def _container_state(record: Record, *, init: bool, over: bool, restarts: bool, now: float) -> Any:
-    if record.state is State.RUNNING:
-        return {"running": {"startedAt": timestamp(record.started_at)}}
-    if record.state is State.WAITING:
-        return _waiting(
-            record.reason or ("PodInitializing" if not init else "ContainerCreating"),
-            record.message,
-        )
-    if restarts and not over and record.retry_at > now:
-        text = f"back-off {record.retry_at - record.finished_at:.0f}s restarting failed container"
-        return _waiting("CrashLoopBackOff", f"{text}={record.name}")
-    return {"terminated": terminated(record)}
-
-
-def container_status(
-    container: Object, record: Record, *, init: bool, over: bool, policy: str, now: float
-) -> Object:
-    """One entry of containerStatuses or initContainerStatuses."""
-    sidecar = init and is_sidecar(container)
-    if init and not sidecar:
-        restarts = policy != "Never" and record.exit_code != 0
-        ready = record.state is State.TERMINATED and record.exit_code == 0
-    else:
-        restarts = sidecar or _wants_restart(policy, record)
-        ready = record.ready
-    state = _container_state(record, init=init, over=over, restarts=restarts, now=now)
-    found: Object = {
-        "name": record.name,
-        "image": container.get("image", ""),
-        "imageID": "",
-        "ready": ready,
-        "started": record.started,
-        "restartCount": record.restarts,
-        "state": state,
-        "lastState": {},
-    }
-    if record.container_id:
-        found["containerID"] = record.container_id
-    if "waiting" in state and record.state is State.TERMINATED:
-        found["lastState"] = {"terminated": terminated(record)}
-    elif record.last is not None:
-        found["lastState"] = {"terminated": record.last}
-    return found
-
-
-def _condition(
-    kind: str, true: bool, old: Iterable[Object], now: float, reason: str = "", message: str = ""
-) -> Object:
-    status = "True" if true else "False"
-    made: Object = {"type": kind, "status": status, "lastProbeTime": None}
-    changed = timestamp(now)
-    for entry in old:
-        if entry.get("type") == kind and entry.get("status") == status:
-            changed = entry.get("lastTransitionTime", changed)
-    made["lastTransitionTime"] = changed
-    if not true and reason:
-        made["reason"] = reason
-        if message:
-            made["message"] = message
-    return made
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a pod's status is made of besides its records. Addresses may be empty."""
-
-    addresses: tuple[str, ...]
-    host: tuple[str, ...]
-    initialized: bool
-    phase: str  # of a pod whose work is over, else empty
-    start_time: float
-
-
-def _phase(spec: Object, records: Mapping[str, Record], facts: Facts) -> str:
-    if facts.phase:
-        return facts.phase
-    apps = [records[container["name"]] for container in spec["containers"]]
-    begun = any(record.state is not State.WAITING for record in apps)
-    return "Running" if facts.initialized and begun else "Pending"
-
-
-def pod_status(pod: Object, records: Mapping[str, Record], facts: Facts, *, now: float) -> Object:
-    """The whole `status` of a pod; transition times are kept where nothing changed."""
-    spec, old = pod["spec"], pod.get("status") or {}
-    conditions = list(old.get("conditions") or ())
-    policy = spec.get("restartPolicy", "Always")
-    over = bool(facts.phase)
-
-    def statuses(containers: Iterable[Object], init: bool) -> list[Object]:
-        return [
-            container_status(
-                entry, records[entry["name"]], init=init, over=over, policy=policy, now=now
-            )
-            for entry in containers
-        ]
-
-    inits = spec.get("initContainers") or ()
-    counted = [
-        records[entry["name"]]
-        for entry in (*(item for item in inits if is_sidecar(item)), *spec["containers"])
-    ]
-    unready = [record.name for record in counted if not record.ready]
-    ready = facts.initialized and not unready and not over
-    reason = "PodCompleted" if facts.phase == "Succeeded" else "ContainersNotReady"
-    text = "" if not unready else f"containers with unready status: [{' '.join(unready)}]"
-    gates = {
-        entry.get("conditionType"): next(
-            (item["status"] for item in conditions if item["type"] == entry.get("conditionType")),
-            "False",
-        )
-        for entry in spec.get("readinessGates") or ()
-    }
-    open_gates = all(status == "True" for status in gates.values())
-    pending = [
-        entry["name"]
-        for entry in inits
-        if not (records[entry["name"]].started or records[entry["name"]].state is State.TERMINATED)
-    ]
-    made = [
-        _condition(
-            "PodReadyToStartContainers", bool(facts.addresses) and not over, conditions, now
-        ),
-        _condition(
-            "Initialized",
-            facts.initialized,
-            conditions,
-            now,
-            "ContainersNotInitialized",
-            f"containers with incomplete status: [{' '.join(pending)}]",
-        ),
-        _condition(
-            "Ready",
-            ready and open_gates,
-            conditions,
-            now,
-            reason if not ready else "ReadinessGatesNotReady",
-            text,
-        ),
-        _condition("ContainersReady", ready, conditions, now, reason, text),
-        _condition("PodScheduled", True, conditions, now),
-    ]
-    ours = {entry["type"] for entry in made}
-    made += [entry for entry in conditions if entry.get("type") not in ours]
-    status: Object = {
-        "phase": _phase(spec, records, facts),
-        "conditions": made,
-        "hostIP": facts.host[0] if facts.host else "",
-        "hostIPs": [{"ip": address} for address in facts.host],
-        "startTime": timestamp(facts.start_time),
-        "containerStatuses": statuses(spec["containers"], False),
-        "qosClass": old.get("qosClass", "BestEffort"),
-    }
-    if facts.addresses:
-        status["podIP"] = facts.addresses[0]
-        status["podIPs"] = [{"ip": address} for address in facts.addresses]
-    if inits:
-        status["initContainerStatuses"] = statuses(inits, True)
-    return status

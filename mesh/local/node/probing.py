@@ -1,8 +1,9 @@
 """Counting probe attempts until they mean something. Pure.
 
 Before the first success an HTTP, TCP or gRPC probe is tried more often than its period, because
-a pod that waits ten seconds for its second attempt keeps a person waiting; only attempts a
-period apart count as failures, so thresholds mean what they say.
+a pod that waits ten seconds for its second attempt keeps a person waiting. Only attempts a period
+apart count as failures, the first one a period after the start: an application has periodSeconds
+times failureThreshold to come up, as Kubernetes' documentation says.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_EAGER_FIRST, _EAGER_LONGEST = 0.05, 0.5  # seconds
+_EAGER_FIRST, _EAGER_LONGEST = 0.05, 0.15  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,10 @@ class Verdict:
 
 
 class Counter:
-    """The attempts of one probe of one container run. Times are loop times in seconds."""
+    """The attempts of one probe of one container run. Times are loop times in seconds.
+
+    `first_at` is when the first attempt is due.
+    """
 
     def __init__(self, probe: Mapping[str, Any], *, now: float, eager: bool = True) -> None:
         self.delay = float(probe.get("initialDelaySeconds") or 0)
@@ -33,15 +37,11 @@ class Counter:
         self._failure = int(probe.get("failureThreshold") or 3)
         self._eager = eager and "exec" not in probe
         self._pause = _EAGER_FIRST
-        self._due = now + self.delay
+        self.first_at = now + self.delay
+        self._due = self.first_at + (self.period if self._eager else 0.0)
         self._successes = 0
         self._failures = 0
         self._passed_once = False
-
-    @property
-    def first_at(self) -> float:
-        """When the first attempt is due."""
-        return self._due
 
     def noted(self, ok: bool, *, now: float) -> Verdict:
         """Count one attempt that ended at `now`."""

@@ -59,8 +59,9 @@ def _try_overlay(folder: str) -> None:
 
 
 def _network(config: dict[str, Any], machine_ns: int) -> None:
-    pair = {name: (value[0], value[1]) for name, value in config["network"].items()}
-    links.set_up_node(machine_ns=machine_ns, machine_link=config["link"], **pair)
+    pairs = {name: (value[0], value[1]) for name, value in config["network"].items()}
+    plan = links.NodePlan(**pairs)
+    links.set_up_node(plan, machine_ns=machine_ns, machine_link=config["link"])
 
 
 def _start_daemon(config: dict[str, Any], control: socket.socket) -> int:

@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from mesh.local.node.podstate import (
-    Decision,
-    Facts,
-    Record,
-    State,
-    backoff,
-    decide,
-    ended,
-    pod_status,
-)
+from mesh.local.node.podstate import Decision, Record, State, backoff, decide, ended
+from mesh.local.node.podstatus import Facts, pod_status
 
 APP: dict[str, Any] = {"name": "app"}
 SIDECAR: dict[str, Any] = {"name": "side", "restartPolicy": "Always"}

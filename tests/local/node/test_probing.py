@@ -17,7 +17,7 @@ def test_early_attempts_do_not_count_as_failures() -> None:
     first = counter.noted(False, now=0.0)
     early = counter.noted(False, now=first.next_at)
 
-    assert first.counted
+    assert not first.counted
     assert not early.counted
     assert early.next_at < 1.0
     assert early.passing is None
@@ -27,7 +27,16 @@ def test_failures_a_period_apart_reach_the_threshold() -> None:
     counter = Counter(PROBE, now=0.0)
     counter.noted(False, now=0.0)
 
-    assert counter.noted(False, now=10.0).passing is False
+    once, twice = counter.noted(False, now=10.0), counter.noted(False, now=20.0)
+
+    assert (once.counted, once.passing) == (True, None)
+    assert (twice.counted, twice.passing) == (True, False)
+
+
+def test_an_attempt_on_its_way_when_the_period_ends_is_not_waited_for() -> None:
+    counter = Counter(PROBE, now=0.0)
+
+    assert counter.noted(False, now=9.99).next_at == 10.0
 
 
 def test_an_early_success_passes_at_once() -> None:

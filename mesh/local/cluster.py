@@ -30,6 +30,7 @@ from mesh.core.errors import MeshError
 from mesh.local.node import ranges as ranges_
 from mesh.local.node import record
 from mesh.local.node.ranges import API_PORT, Ranges
+from mesh.local.node.rootfs import link_folders
 
 _STARTED_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 15.0
@@ -236,12 +237,13 @@ def _wait_for_link(folder: Path) -> bool:
     return True
 
 
-def _python() -> dict[str, str]:
+def _python() -> dict[str, Any]:
     source = Path(os.path.realpath(mesh.__file__)).parent.parent
     return {
         "prefix": os.path.realpath(sys.prefix),
         "base_prefix": os.path.realpath(sys.base_prefix),
         "source": str(source),
+        "links": link_folders(os.path.join(sys.prefix, "bin", "python")),
     }
 
 

@@ -46,11 +46,27 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Python:
-    """Where the interpreter and the project are on the machine; all real paths."""
+    """Where the interpreter and the project are on the machine; all real paths.
+
+    `links` are folders through which the environment's `python` leads to the real one.
+    """
 
     prefix: str
     base_prefix: str
     source: str
+    links: tuple[str, ...] = ()
+
+
+def link_folders(executable: str) -> tuple[str, ...]:
+    """The folders of every symbolic link that `executable` is resolved through, but its own."""
+    found = []
+    for _ in range(40):  # as the kernel does: path_resolution(7)
+        if not os.path.islink(executable):
+            break
+        folder = os.path.dirname(executable)
+        executable = os.path.normpath(os.path.join(folder, os.readlink(executable)))
+        found.append(os.path.dirname(executable))
+    return tuple(dict.fromkeys(found))
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -89,9 +105,9 @@ def system_binds(python: Python, mounts: Iterable[Mount]) -> list[tuple[str, str
     for mount in known:
         if any(_below(mount.target, folder) for folder in _SYSTEM) and os.path.isdir(mount.target):
             binds.append((mount.target, mount.target, True))
-    base = python.base_prefix
-    if _mount_of(base, known) != "/" or any(_below(base, folder) for folder in _HIDDEN):
-        binds.append((base, base, True))
+    for path in (python.base_prefix, *python.links):
+        if _mount_of(path, known) != "/" or any(_below(path, folder) for folder in _HIDDEN):
+            binds.append((path, path, True))
     binds.append((python.source, python.source, True))
     if not _below(python.prefix, python.source):
         binds.append((python.prefix, python.prefix, True))
@@ -101,4 +117,4 @@ def system_binds(python: Python, mounts: Iterable[Mount]) -> list[tuple[str, str
 
 def reachable(python: Python) -> list[str]:
     """Folders that every user of a container must be able to pass."""
-    return [python.base_prefix, python.prefix, python.source]
+    return [python.base_prefix, python.prefix, python.source, *python.links]

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from mesh.local.node.rootfs import MESH, Mount, Python, parse_mountinfo, system_binds
+from pathlib import Path
+
+from mesh.local.node.rootfs import (
+    MESH,
+    Mount,
+    Python,
+    link_folders,
+    parse_mountinfo,
+    reachable,
+    system_binds,
+)
 
 DEBIAN = Python(prefix="/home/me/mesh/.venv", base_prefix="/usr", source="/home/me/mesh")
 ROOT = Mount("/", "ext4")
@@ -42,6 +52,28 @@ def test_an_interpreter_below_tmp_is_bound_because_pods_have_their_own_tmp() -> 
     python = Python("/tmp/venv", "/tmp/python", "/srv/mesh")
 
     assert "/tmp/python" in targets(python)
+
+
+def test_the_links_to_the_interpreter_are_followed_folder_by_folder(tmp_path: Path) -> None:
+    real = tmp_path / "python-3.11" / "bin" / "python3.11"
+    shim = tmp_path / "local" / "bin" / "python3"
+    venv = tmp_path / "venv" / "bin" / "python"
+    for path in (real, shim, venv):
+        path.parent.mkdir(parents=True)
+    real.touch()
+    shim.symlink_to("../../python-3.11/bin/python3.11")
+    venv.symlink_to(shim)
+
+    assert link_folders(str(venv)) == (str(shim.parent), str(real.parent))
+    assert link_folders(str(real)) == ()
+
+
+def test_a_link_on_another_mount_is_bound_too() -> None:
+    python = Python("/srv/venv", "/usr", "/srv/mesh", ("/home/me/bin", "/usr/bin"))
+
+    assert "/home/me/bin" in targets(python, Mount("/home", "ext4"))
+    assert "/home/me/bin" in reachable(python)
+    assert "/usr/bin" not in targets(python, Mount("/home", "ext4"))
 
 
 def test_system_folders_on_other_mounts_are_bound_and_kernel_mounts_are_not() -> None:

@@ -41,7 +41,7 @@ def complete(objects: Iterable[Object], mesh_namespace: str) -> list[Object]:
         for at, obj in enumerate(obj for obj in known if obj.get("kind") == "Service")
     ]
     sliced = {
-        (_namespace(obj), _labels(obj).get(_SERVICE_LABEL))
+        (_namespace(obj), str(_labels(obj).get(_SERVICE_LABEL)))
         for obj in known
         if obj.get("kind") == "EndpointSlice"
     }

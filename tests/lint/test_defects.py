@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.match import compile_condition
 from mesh.core.model import Condition
+from mesh.explain.decide import decide
+from mesh.explain.question import find_asker, parse_question
+from mesh.explain.world import compile_files
 from mesh.install.commands import install
 from mesh.lint.commands import lint, lint_files
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.routes import covers
 from mesh.lint.rules.source import read_manifests
 from proxy.patterns import compile_pattern
+from tests.destination.test_properties import bad_objects
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,3 +287,40 @@ def test_any_text_is_read_or_reported(text: str) -> None:
 
     assert all(item.line >= 1 for item in findings)
     assert all(item.line_of("spec.routes[0].name") >= 1 for item in manifests)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
+@given(st.lists(bad_objects(), max_size=3))
+def test_whatever_objects_hold_is_judged_and_replayed(bad: list[dict[str, Any]]) -> None:
+    text = SERVICES + yaml.safe_dump_all([*bad, *({**obj, "kind": "Deployment"} for obj in bad)])
+
+    findings, _ = lint_files([("x.yaml", text)])
+    found = compile_files([("x.yaml", text)], namespace="default", mesh_namespace="mesh")
+    asker = find_asker(found.store, "", "shop")
+    decision = decide(
+        found.store, found.snapshot, asker, parse_question("GET", "http://web/", ()), None
+    )
+
+    assert all(item.line >= 1 and item.remedy for item in findings)
+    assert decision.where == "service"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [*a]\n",
+        "? [a]\n: b\n? [a]\n: c\n",
+        "a: &a [x, x]\nb: &b [*a, *a]\n"
+        + "".join(
+            f"c{n}: &c{n} [{', '.join([f'*c{n - 1}' if n else '*b'] * 9)}]\n" for n in range(20)
+        ),
+        "[" * 200,
+    ],
+    ids=["in itself", "odd keys", "laughs", "deep"],
+)
+def test_a_hostile_text_costs_little(text: str) -> None:
+    begun = time.process_time()
+
+    read_manifests([("x.yaml", text)])
+
+    assert time.process_time() - begun < 1.0

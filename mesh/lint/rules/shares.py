@@ -50,15 +50,16 @@ def _selects_nothing(service: Manifest, manifests: list[Manifest]) -> bool:
         if item.kind in _WORKLOADS and item.namespace == service.namespace
     ]
     return bool(selector and workloads) and not any(
-        selector.items() <= _labels_of(item).items() for item in workloads
+        _has_labels(item, selector) for item in workloads
     )
 
 
-def _labels_of(item: Manifest) -> Mapping[str, Any]:
+def _has_labels(item: Manifest, selector: Mapping[str, Any]) -> bool:
     obj: Mapping[str, Any] = item.obj
     if item.kind != "Pod":
         obj = _map(_map(obj.get("spec")).get("template"))
-    return {key: str(v) for key, v in _map(_map(obj.get("metadata")).get("labels")).items()}
+    found = _map(_map(obj.get("metadata")).get("labels"))
+    return all(found.get(name) == value for name, value in selector.items())
 
 
 def _finding(item: Manifest, path: str, reason: str, message: str, remedy: str) -> Finding:

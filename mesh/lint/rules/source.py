@@ -157,50 +157,57 @@ def _parts(
     groups: list[list[tuple[yaml.Node, yaml.Node]]] = [[]]
     seen: set[str] = set()
     for key, value in node.value:
-        if key.value in seen and key.value in _OWN_KEYS:
+        word = key.value if isinstance(key, yaml.ScalarNode) else ""
+        if word in seen and word in _OWN_KEYS:
             line = first + key.start_mark.line
             findings.append(
                 Finding(
-                    name, line, "", str(key.value), "SeveralObjects",
-                    f"{key.value} comes again: a second object begins here without ---, "
+                    name, line, "", word, "SeveralObjects",
+                    f"{word} comes again: a second object begins here without ---, "
                     "and YAML keeps only one of the two",
                     f"put a line with --- above line {line}", Level.ERROR,
                 )
             )  # fmt: skip
             groups.append([])
             seen.clear()
-        seen.add(key.value)
+        seen.add(word)
         groups[-1].append((key, value))
     for group in groups:
         start = group[0][0].start_mark if group else node.start_mark
         part = yaml.MappingNode(node.tag, group, start, node.end_mark, node.flow_style)
-        _find_repeated(part, name, first, findings, 0)
+        for key in _repeated_keys(part, set(), 0):
+            findings.append(
+                Finding(
+                    name, first + key.start_mark.line, "", key.value, "RepeatedKey",
+                    f'key "{key.value[:60]}" is given twice; one of the two is lost',
+                    "keep one of them", Level.ERROR,
+                )
+            )  # fmt: skip
         yield part
 
 
-def _find_repeated(
-    node: yaml.Node, name: str, first: int, findings: list[Finding], depth: int
-) -> None:
-    """A key that is given twice: Kubernetes refuses it, YAML would lose one of the two."""
+def _repeated_keys(node: yaml.Node, done: set[int], depth: int) -> Iterator[yaml.ScalarNode]:
+    """Keys that are given twice: Kubernetes refuses them, YAML would lose one of the two.
+
+    Each node is looked at once, however many aliases lead to it. Raises ValueError for one
+    that is nested too deep, or in itself.
+    """
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
-    children = node.value if isinstance(node, yaml.SequenceNode) else []
+    if id(node) in done or not isinstance(node, yaml.MappingNode | yaml.SequenceNode):
+        return
+    children = node.value
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
-        for key, value in node.value:
+        for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 if key.value in seen:
-                    findings.append(
-                        Finding(
-                            name, first + key.start_mark.line, "", key.value, "RepeatedKey",
-                            f'key "{key.value[:60]}" is given twice; one of the two is lost',
-                            "keep one of them", Level.ERROR,
-                        )
-                    )  # fmt: skip
+                    yield key
                 seen.add(key.value)
-            children = [*children, value]
+        children = [value for _, value in node.value]
     for child in children:
-        _find_repeated(child, name, first, findings, depth + 1)
+        yield from _repeated_keys(child, done, depth + 1)
+    done.add(id(node))  # after its children, so that a node in itself ends at the depth
 
 
 def _objects(name: str, data: Any, node: yaml.Node, first: int) -> Iterator[Manifest]:

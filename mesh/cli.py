@@ -22,6 +22,7 @@ COMMANDS = {
     "stat": "mesh.stat.commands",
     "explain": "mesh.explain.commands",
     "lint": "mesh.lint.commands",
+    "profile": "mesh.profile.commands",
     "local": "mesh.local.commands",
     "demo": "mesh.local.commands",
     "version": "mesh.cli",

@@ -1,0 +1,1 @@
+"""ServiceProfiles made from what a service already has: OpenAPI, protobuf, or a template."""

@@ -11,41 +11,55 @@ from collections.abc import Callable, Iterable
 from math import exp
 from typing import Final, Protocol, TypeVar
 
-DEFAULT_RTT: Final = 0.030  # seconds, until the first sample
+DEFAULT_RTT: Final = 0.030  # seconds, taken for an endpoint that has not answered yet
 DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
 
 
 class Load:
-    """What is known of one endpoint. `pending` is kept by the caller: +1 sent, -1 answered."""
+    """What is known of one endpoint.
 
-    __slots__ = ("_at", "_cost", "_is_known", "pending")
+    `average` is seconds, 0 for one that was never asked: it is tried at once, with a single
+    request until it answers. `pending` counts requests that were sent and not answered.
+    """
 
-    def __init__(self, now: float, rtt: float = DEFAULT_RTT) -> None:
+    __slots__ = ("_at", "_is_known", "average", "pending")
+
+    def __init__(self, now: float) -> None:
         self.pending = 0
-        self._cost = rtt
+        self.average = 0.0
         self._at = now
         self._is_known = False
 
+    def begin(self) -> None:
+        """A request is sent."""
+        self.pending += 1
+        if not self.average:
+            self.average = DEFAULT_RTT
+
     def observe(self, seconds: float, now: float) -> None:
         """Take a latency: a rise counts at once, a fall bit by bit."""
-        if seconds >= self._cost or not self._is_known:
+        average = self.average
+        if seconds >= average or not self._is_known:
             self._is_known = True
-            self._cost = seconds
+            self.average = seconds
         else:
-            weight = exp((self._at - now) / DECAY)
-            self._cost = self._cost * weight + seconds * (1.0 - weight)
+            elapsed = now - self._at
+            weight = exp(-elapsed / DECAY) if elapsed > 1.0 else 1.0 - elapsed / DECAY
+            self.average = average * weight + seconds * (1.0 - weight)
         self._at = now
 
-    def cost(self, now: float) -> float:
-        """Expected wait of one more request; an endpoint not asked for long becomes cheap.
-
-        One that was never asked is tried at once, with a single request until it answers.
-        """
-        if not self._is_known and not self.pending:
-            return 0.0
+    def fade(self, now: float) -> None:
+        """Make an endpoint cheaper that was not heard of for a while, so that it is asked
+        again. Called now and then; requests do not pay for it."""
         elapsed = now - self._at
-        average = self._cost * exp(-elapsed / DECAY) if elapsed > 0.1 else self._cost
-        return average * (self.pending + 1)
+        if elapsed > 1.0 and self._is_known:
+            self.average *= exp(-elapsed / DECAY)
+            self._at = now
+
+    @property
+    def cost(self) -> float:
+        """What one more request would wait, in seconds."""
+        return self.average * (self.pending + 1)
 
 
 class Loaded(Protocol):
@@ -57,22 +71,18 @@ class Loaded(Protocol):
 E = TypeVar("E", bound=Loaded)
 
 
-def pick(
-    endpoints: list[E],
-    now: float,
-    random: Callable[[], float],
-    avoid: Iterable[E] = (),
-) -> E | None:
+def pick(endpoints: list[E], random: Callable[[], float], avoid: Iterable[E] = ()) -> E | None:
     """One endpoint by power of two choices; those to avoid only when nothing else is left."""
     if avoid:
-        fresh = [endpoint for endpoint in endpoints if endpoint not in avoid]
-        endpoints = fresh or endpoints
+        endpoints = [endpoint for endpoint in endpoints if endpoint not in avoid] or endpoints
     count = len(endpoints)
     if count < 2:
         return endpoints[0] if endpoints else None
     first = int(random() * count)
     second = int(random() * (count - 1))
-    if second >= first:
-        second += 1
-    one, two = endpoints[first], endpoints[second]
-    return one if one.load.cost(now) <= two.load.cost(now) else two
+    one = endpoints[first]
+    two = endpoints[second if second < first else second + 1]
+    load, other = one.load, two.load
+    if load.average * (load.pending + 1) <= other.average * (other.pending + 1):
+        return one
+    return two

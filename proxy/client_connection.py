@@ -45,6 +45,7 @@ class ClientConnection:
         "_body",
         "_close_after",
         "_exchange",
+        "_feed",
         "_head",
         "_is_ending",
         "_keeper",
@@ -73,6 +74,7 @@ class ClientConnection:
         self._keeper = keeper
         self._now: Callable[[], float] = keeper.now
         self._reader = RequestReader(self, trust)
+        self._feed = self._reader.feed
         self._exchange: Exchange | None = None
         self._body = MEASURED
         self._head = b""  # of a response whose body has not begun
@@ -93,18 +95,14 @@ class ClientConnection:
 
     def data_received(self, data: bytes) -> None:
         self.read_bytes += len(data)
-        if self._lingering:
-            return
         try:
-            self._reader.feed(data)
+            if self._feed(data):
+                self._hold(True)
         except PeerError as error:
             self._refuse(error)
             return
-        if self._exchange is None:
-            if self._reader.in_head and self._since > 0:
-                self._since = -self._now()  # negative: a head has begun
-        elif not self._paused and self._reader.has_held and not self._exchange.is_tunnel:
-            self._hold(True)
+        if self._exchange is None and self._reader.in_head and self._since > 0:
+            self._since = -self._now()  # negative: a head has begun
 
     def eof_received(self) -> bool | None:
         exchange = self._exchange
@@ -255,8 +253,7 @@ class ClientConnection:
             self._transport.close()  # bytes sent ahead for a protocol that was refused
             return
         self._since = now
-        self._reader.next()
-        if self._paused and not self._reader.has_held:
+        if not self._reader.next() and self._paused:
             self._hold(False)
         if self._is_ending and self._exchange is None:
             self._transport.close()
@@ -329,14 +326,19 @@ class ClientConnection:
 
     def _linger(self) -> None:
         """Close, but let the client read the answer first: closing at once would reset."""
-        self._lingering = True
-        self._close_after = True
+        self._lingering = self._close_after = True
+        self._feed = _ignore
         if self._transport.is_closing():
             return
         self._hold(False)
         self._transport.write_eof()
         timer: TimerHandle = self._keeper.loop.call_later(LINGER_SECONDS, self._transport.abort)
         del timer
+
+
+def _ignore(data: bytes) -> bool:
+    """What a client says after we have hung up."""
+    return False
 
 
 class Keeper:

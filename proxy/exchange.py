@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
 from proxy.answer import Outcome, phrase, reply_fields
+from proxy.balance import Load
 from proxy.guard import Fields
 from proxy.http1 import Request, Response
 
@@ -73,8 +74,8 @@ class Exchange:
         "error",
         "extra",
         "is_over",
-        "is_pending",
         "is_tunnel",
+        "load",
         "pipeline",
         "plan",
         "request",
@@ -99,7 +100,7 @@ class Exchange:
         self.started = now
         self.server: ServerSide | None = None
         self.endpoint: Any = None
-        self.is_pending = False  # counts in the load of its endpoint
+        self.load: Load | None = None  # of the endpoint that it counts in
         self.plan: Any = None
         self.series: Any = None
         self.attempt: Any = None  # a dial under way
@@ -176,13 +177,17 @@ class Exchange:
         self.server = server
         self.was_reused = server.is_reused
         server.send_request(self)
+        if self._held is not None or self.request_done:
+            self._catch_up(server)
+
+    def _catch_up(self, server: ServerSide) -> None:
+        """Send what came of the request while there was no connection."""
         if self._held is not None:
             held, self._held = self._held, None
             for data in held:
-                if self.server is not None:
-                    self.server.send_body(data)
+                server.send_body(data)
             self.client.resume_reading()
-        if self.request_done and self.server is not None:
+        if self.request_done:
             server.send_end(self._trailers)
 
     def answer(self, outcome: Outcome, origin: str = "", detail: str = "") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import mesh
-from proxy.telemetry import BOUNDS_MS, HttpSeries, Labels, Telemetry
+from proxy.telemetry import BOUNDS, BOUNDS_MS, Cell, HttpSeries, Labels, Telemetry
 
 _ROUTE_LABELS: Final = ("direction",)
 _HELP: Final = {
@@ -86,23 +86,20 @@ def _write_responses(out: list[str], name: str, text: str, series: list[HttpSeri
 
 
 def _write_latency(out: list[str], name: str, text: str, series: list[HttpSeries]) -> None:
-    by_status: dict[int, tuple[list[int], list[float]]] = {}
+    by_status: dict[int, list[Cell]] = {}
     for one in series:
         for cell in one.cells.values():
-            buckets, total = by_status.setdefault(cell.status, ([0] * (len(BOUNDS_MS) + 1), [0.0]))
-            for i, count in enumerate(cell.buckets):
-                buckets[i] += count
-            total[0] += cell.sum
-    for status, (buckets, total) in by_status.items():
+            by_status.setdefault(cell.status, []).append(cell)
+    for status, cells in by_status.items():
         labels = f'{text},status_code="{status}"'
-        seen = 0
-        for bound, count in zip(BOUNDS_MS, buckets, strict=False):
-            seen += count
-            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {seen}\n')
-        seen += buckets[-1]
-        out.append(f'{name}_bucket{{{labels},le="+Inf"}} {seen}\n')
-        out.append(f"{name}_count{{{labels}}} {seen}\n")
-        out.append(f"{name}_sum{{{labels}}} {_number(round(total[0] * 1000, 3))}\n")
+        columns = zip(*(cell.up_to(BOUNDS) for cell in cells), strict=True)
+        for bound, column in zip(BOUNDS_MS, columns, strict=True):
+            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {sum(column)}\n')
+        count = sum(cell.count for cell in cells)
+        out.append(f'{name}_bucket{{{labels},le="+Inf"}} {count}\n')
+        out.append(f"{name}_count{{{labels}}} {count}\n")
+        total = sum(cell.sum for cell in cells)
+        out.append(f"{name}_sum{{{labels}}} {_number(round(total * 1000, 3))}\n")
 
 
 def _write_tcp(out: list[str], telemetry: Telemetry) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from httptools import HttpParserError, HttpParserInvalidMethodError
+from httptools import HttpParserInvalidMethodError
 
 from mesh.core.errors import PeerError
 from mesh.core.labels import CLIENT_STRIPPED_PREFIXES
@@ -196,7 +196,7 @@ def clean_trailers(fields: Fields) -> Fields | None:
     return kept or None
 
 
-def parse_error(error: HttpParserError) -> PeerError:
+def parse_error(error: Exception) -> PeerError:
     """What llhttp refused, as an answer."""
     if isinstance(error, HttpParserInvalidMethodError):
         return PeerError("bad_method", "unknown method", status=501)

@@ -61,14 +61,6 @@ class Hop:
             APPLICATION_IDLE if self.mesh is None else PEER_IDLE
         )
 
-    def send(self, exchange: Exchange, failed: Callable[[Exchange, str], None]) -> None:
-        """Give the exchange a connection, now or later; `failed` when none can be opened."""
-        connection = self.pool.take()
-        if connection is not None:
-            exchange.attach(connection)
-        else:
-            self.send_fresh(exchange, failed)
-
     def send_fresh(self, exchange: Exchange, failed: Callable[[Exchange, str], None]) -> None:
         """Give the exchange a connection of its own, newly opened."""
 
@@ -120,7 +112,8 @@ class Hop:
     # -- the owner calls -----------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """Close what has been idle for too long."""
+        """Close what has been idle for too long; let the load of long ago fade."""
+        self.load.fade(now)
         for connection in self.pool.expire(now):
             connection.close()
 

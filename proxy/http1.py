@@ -57,7 +57,6 @@ class Request:
 
     __slots__ = (
         "fields",
-        "has_length",
         "host",
         "is_usual",
         "keep_alive",
@@ -76,7 +75,6 @@ class Request:
         self.host = b""
         self.minor = 1
         self.length: int | None = 0
-        self.has_length = False
         self.keep_alive = True
         self.is_usual = True
         self.upgrade = b""
@@ -101,7 +99,8 @@ class Response:
 class HeadReader:
     """What both directions share: the fields of one head, its budget, its trailers.
 
-    `on_header` runs once per field of every message, so it is a closure over its list.
+    `on_header` runs once per field of every message, so it is a closure over its list. Fields
+    that need more thought than Host and Content-Length set `_is_odd`; all else stays reset.
     """
 
     __slots__ = (
@@ -109,6 +108,7 @@ class HeadReader:
         "_fields",
         "_head",
         "_host",
+        "_is_odd",
         "_length",
         "_nominated",
         "_ours",
@@ -131,6 +131,7 @@ class HeadReader:
         self._fields.clear()
         self._host: bytes | None = None
         self._length: bytes | None = None
+        self._is_odd = False
         self._coding = False
         self._nominated: bytes | None = None
         self._upgrade = b""
@@ -156,12 +157,12 @@ class HeadReader:
     def _special(self, name: bytes, value: bytes) -> None:
         """Fields with a rule of their own, and names that no table knows."""
         kind = RULES.get(name)
+        if kind == CONNECTION and value in _PERSISTENCE:
+            return  # llhttp keeps count of it
         if kind == HOST and self._host is None:
             self._host = value
         elif kind == LENGTH and self._length is None:
             self._length = value
-        elif kind == CONNECTION and value in _PERSISTENCE:
-            return  # llhttp keeps count of it
         else:
             self._unusual(name, value)
             return
@@ -172,11 +173,13 @@ class HeadReader:
         if kind == PLAIN:
             if name[0] in b"mMlL" and self._trust != KEEP and guard.is_ours(name):
                 if self._trust == COLLECT:
+                    self._is_odd = True
                     self._ours = self._ours or {}
                     self._ours[name.lower()] = value
                 return
             self._fields.extend((name, COLON, value, CRLF))
             return
+        self._is_odd = True
         value = value.rstrip(b" \t")
         if kind == HOST:
             if self._host is not None:

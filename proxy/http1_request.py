@@ -35,7 +35,7 @@ class RequestReader(HeadReader):
     __slots__ = (
         "_blocked",
         "_chunked",
-        "_fed",
+        "_detour",
         "_feeding",
         "_held",
         "_keep_alive",
@@ -48,27 +48,25 @@ class RequestReader(HeadReader):
         "_sink",
         "_tunnel",
         "_url",
-        "ended",
     )
 
     def __init__(self, sink: RequestSink, trust: int = STRIP) -> None:
         super().__init__(trust)
         self._sink = sink
         self._parser = HttpRequestParser(self)
-        self._fed = 0  # bytes of the piece that is being parsed
         self._left = 0  # bytes of a body of known length still to come
         self._chunked = False
-        self._blocked = False
+        self._blocked = False  # a request is complete and not yet answered
+        self._detour = False  # bytes may not go straight into the parser
         self._feeding = False
         self._held: list[bytes] = []
         self._queue: deque[tuple[int, object]] = deque()
-        self._known_host = b""  # the last one found good
+        self._known_host = b" "  # the last one found good; never empty
         self._url = b""
         self._muted = False
         self._overhead = 0
         self._tunnel = False
         self._keep_alive = True
-        self.ended = False  # nothing after this request will be read
 
     @property
     def is_idle(self) -> bool:
@@ -76,30 +74,46 @@ class RequestReader(HeadReader):
         return self._state == IDLE and not self._held and not self._queue
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing behind the current request will be read."""
+        return not self._keep_alive
+
+    @property
     def in_head(self) -> bool:
         return self._state == HEAD
 
-    def feed(self, data: bytes) -> None:
-        """Parse, calling the sink. Raises PeerError with the status to answer."""
-        if self._blocked or self._held or self._tunnel or self.ended:
-            self._feed_later(data)
-        elif len(data) <= PIECE or self._left >= len(data):
-            self._parse(data)
-            if self._queue:
-                self._pump()
-        else:
-            self._held.append(data)
-            self._pump()
+    def feed(self, data: bytes) -> bool:
+        """Parse, calling the sink. Says whether bytes had to be held back: read no more.
 
-    def next(self) -> None:
-        """The response to the last request is out: let the next one through."""
-        self._blocked = False
-        if (self._queue or self._held) and not self._feeding:
+        Raises PeerError with the status to answer.
+        """
+        size = len(data)
+        if self._blocked or self._detour or (size > PIECE and self._left < size):
+            return self._hold(data)
+        self._feeding = True
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._interrupted(error, data)
+        self._feeding = False
+        if not self._blocked:
+            self._account(size)
+        if self._detour:
             self._pump()
+            return self._detour
+        return False
+
+    def next(self) -> bool:
+        """The response to the last request is out: let the next one through. Says whether
+        bytes are still held back."""
+        self._blocked = False
+        if self._detour and not self._feeding:
+            self._pump()
+        return self._detour
 
     def tunnel_now(self) -> bytes:
         """The upgrade was accepted: what came after the request, and raw bytes from here."""
-        self._tunnel = True
+        self._tunnel = self._detour = True
         held = b"".join(self._held)
         self._held.clear()
         return held
@@ -112,25 +126,30 @@ class RequestReader(HeadReader):
     def held_bytes(self) -> int:
         return sum(map(len, self._held))
 
-    def _feed_later(self, data: bytes) -> None:
+    def _hold(self, data: bytes) -> bool:
         if self._tunnel:
             self._sink.on_tunnel(data)
-        elif not self.ended:
+            return False
+        if self._keep_alive:
             self._held.append(data)
+            self._detour = True
+            if not self._feeding:
+                self._pump()
+        return self._detour  # else nothing behind the last request is read
 
     def _pump(self) -> None:
+        """Tell and parse what waits, until a request has to be answered first."""
         while not self._blocked:
             if self._queue:
                 self._emit(*self._queue.popleft())
-            elif self._held and not self.ended:
-                data = self._held[0]
+            elif self._held:
+                data = self._held.pop(0)
                 if len(data) > PIECE and self._left < len(data):
-                    self._held[0] = data[PIECE:]
+                    self._held.insert(0, data[PIECE:])
                     data = data[:PIECE]
-                else:
-                    del self._held[0]
                 self._parse(data)
             else:
+                self._detour = self._tunnel
                 return
 
     def _emit(self, kind: int, value: object) -> None:
@@ -144,31 +163,33 @@ class RequestReader(HeadReader):
             sink.on_end(value)  # type: ignore[arg-type]
 
     def _parse(self, data: bytes) -> None:
-        was_head = self._state == HEAD
         self._feeding = True
-        self._fed = len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade as stop:
-            self._stopped(data[stop.args[0] :])
-        except HttpParserCallbackError as error:
-            raise (error.__context__ or error) from None
-        except HttpParserError as error:
-            if self._state != IDLE or self._keep_alive:
-                raise guard.parse_error(error) from error
-            self.ended = True  # bytes after a request that said close
-        finally:
-            self._feeding = False
-        if self._state != IDLE:
-            self._account(len(data), was_head)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._interrupted(error, data)
+        self._feeding = False
+        if not self._blocked:
+            self._account(len(data))
 
-    def _account(self, size: int, was_head: bool) -> None:
+    def _interrupted(self, error: Exception, data: bytes) -> None:
+        """llhttp stopped: at an upgrade, at an error of ours or of the client."""
+        self._feeding = False
+        if isinstance(error, HttpParserUpgrade):
+            self._stopped(data[error.args[0] :])
+        elif isinstance(error, HttpParserCallbackError):
+            raise (error.__context__ or error) from None
+        elif self._state != IDLE or self._keep_alive:
+            raise guard.parse_error(error) from error
+        # else: bytes after a request that said close, which nobody reads
+
+    def _account(self, size: int) -> None:
         """A message is unfinished: hold its head and its chunk framing to their limits."""
         if self._state == HEAD:
-            self._head = self._head + size if was_head else size
+            self._head += size
             if self._head > guard.MAX_HEAD:
                 raise PeerError("head_too_large", "request head too large", status=431)
-        elif self._chunked:
+        elif self._state == BODY and self._chunked:
             self._overhead = max(0, self._overhead + size)
             if self._overhead > guard.MAX_CHUNK_OVERHEAD:
                 raise PeerError("chunk_overhead", "more chunk framing than body")
@@ -182,18 +203,17 @@ class RequestReader(HeadReader):
                 framing = b"Transfer-Encoding: chunked"
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
             self._muted = False
+            self._state = BODY
+            self._url = b""
             self._reset()
         if rest:
             self._held.insert(0, rest)
-            if not self._blocked and not self._queue:
-                self._pump()
+            self._detour = True
 
     # -- llhttp ---------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if not self._muted:
-            self._url = b""
-            self._state = HEAD
+        self._state = HEAD
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
@@ -202,55 +222,80 @@ class RequestReader(HeadReader):
         if self._muted:
             return
         parser = self._parser
-        request = Request(parser.get_method(), self._url, self._fields[:])
+        method, target = parser.get_method(), self._url
+        request = Request(method, target, self._fields[:])
         request.keep_alive = self._keep_alive = parser.should_keep_alive()
-        self._check(request, parser.get_http_version())
-        if self._nominated is not None or self._upgrade or request.method == b"CONNECT":
-            self._check_options(request)
-        self._reset()
+        request.host = self._host or b""
+        if request.host != self._known_host or parser.get_http_version() != "1.1":
+            self._check_host(request, parser.get_http_version())
+        if self._is_odd or self._length is not None:
+            self._check_body(request)
+        else:
+            self._chunked = False
+        if method != b"GET" and method != b"POST":
+            self._check_method(request)
+        elif target[:1] != b"/" or b"#" in target or len(target) > guard.MAX_LINE:
+            guard.check_target(method, target, request.host)
+        if not request.keep_alive:
+            request.is_usual = False
+        if len(request.fields) > guard.MAX_FIELDS * 4:
+            raise PeerError("too_many_fields", "too many header fields", status=431)
+        self._fields.clear()
+        self._host = None
+        self._url = b""
+        self._head = 0
         self._state = BODY
-        self._overhead = -self._fed
-        if self._blocked or self._queue:
+        if self._detour or self._blocked:
+            self._detour = True
             self._queue.append((HEAD, request))
         else:
             self._sink.on_request(request)
 
-    def _check(self, request: Request, version: str) -> None:
+    def _check_method(self, request: Request) -> None:
+        guard.check_target(request.method, request.target, request.host)
+        if request.method == b"HEAD":
+            request.is_usual = False
+        elif request.method == b"CONNECT":
+            request.is_usual = False
+            request.upgrade = b"connect"
+            if request.length != 0:
+                raise PeerError("upgrade_with_body", "a tunnel with a body")
+
+    def _check_host(self, request: Request, version: str) -> None:
         if version != "1.1":
             if version != "1.0":
                 raise PeerError("bad_version", "expected HTTP/1.1 or HTTP/1.0", status=505)
             request.minor = 0
-        host = self._host or b""
-        if host != self._known_host or not host:
-            guard.check_host(host, request.minor)
-            self._known_host = host
-        request.host = host
+            request.is_usual = False
+        stripped = request.host.rstrip(b" \t")
+        guard.check_host(stripped, request.minor)
+        self._known_host = stripped if stripped and stripped == request.host else b" "
+        request.host = stripped
+
+    def _check_body(self, request: Request) -> None:
+        """Framing and the rarer fields: the length, chunks, Connection, upgrades, ours."""
+        had_length = self._length is not None
         if self._length is not None:
-            request.length = guard.parse_length(self._length)
-            request.has_length = True
+            request.length = self._left = guard.parse_length(self._length)
+            self._length = None
         self._chunked = self._coding
+        if not self._is_odd:
+            return
         if self._coding:
-            if request.has_length or not request.minor:
+            if had_length or not request.minor:
                 raise PeerError("bad_framing", "Transfer-Encoding beside a length, or in 1.0")
             request.length = None
-        self._left = request.length or 0
-        target = request.target
-        if target[:1] != b"/" or b"#" in target or len(target) > guard.MAX_LINE:
-            guard.check_target(request.method, target, host)
-        if len(self._fields) > guard.MAX_FIELDS * 4:
-            raise PeerError("too_many_fields", "too many header fields", status=431)
-        request.ours = self._ours
-        request.is_usual = request.minor == 1 and request.keep_alive and request.method != b"HEAD"
-
-    def _check_options(self, request: Request) -> None:
-        """What Connection names goes. One plain upgrade is accepted; h2c is forgotten, as
-        RFC 9113 §3.1 deprecates it, and so are odd ones."""
+            self._overhead = -PIECE
         if self._nominated is not None:
             request.fields = guard.drop_nominated(request.fields, self._nominated)
-        if request.method == b"CONNECT":
-            guard.check_target(request.method, request.target, request.host)
-            request.upgrade = b"connect"
-        elif self._upgrade and guard.wants_upgrade(self._upgrade, self._nominated):
+        self._check_upgrade(request)
+        request.ours = self._ours
+        self._reset()
+
+    def _check_upgrade(self, request: Request) -> None:
+        """One plain upgrade is accepted; h2c is forgotten, as RFC 9113 §3.1 deprecates it,
+        and so are odd ones."""
+        if self._upgrade and guard.wants_upgrade(self._upgrade, self._nominated):
             request.upgrade = self._upgrade
         if request.length != 0:
             if request.upgrade:
@@ -262,7 +307,7 @@ class RequestReader(HeadReader):
             self._overhead -= len(data) + guard.CHUNK_ALLOWANCE
         else:
             self._left -= len(data)
-        if self._blocked or self._queue:
+        if self._queue or self._blocked:
             self._queue.append((BODY, data))
         else:
             self._sink.on_body(data)
@@ -271,11 +316,8 @@ class RequestReader(HeadReader):
         if self._muted:
             return
         self._state = IDLE
-        self._left = 0
         trailers = self._take_trailers() if self._chunked else None
-        if not self._keep_alive:
-            self.ended = True
-        if self._blocked or self._queue:
+        if self._queue or self._blocked:
             self._queue.append((IDLE, trailers))
         else:
             self._blocked = True

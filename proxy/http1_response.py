@@ -45,77 +45,63 @@ class ResponseReader(HeadReader):
     __slots__ = (
         "_framing",
         "_is_interim",
+        "_keep_alive",
         "_method",
         "_parser",
         "_reason",
-        "_sink",
         "_skip",
         "_tunnel",
         "can_reuse",
-        "waiting",
+        "sink",
     )
 
     def __init__(self, trust: int = STRIP) -> None:
         super().__init__(trust)
-        self._sink: ResponseSink | None = None
+        self.sink: ResponseSink | None = None  # None: nobody waits for anything
+        self.can_reuse = False
         self._parser = HttpResponseParser(self)
         self._reason = b""
         self._method = b""
         self._framing = MEASURED
+        self._keep_alive = False
         self._is_interim = False
         self._skip = False  # a body that the response to HEAD must not have
         self._tunnel = False
-        self.can_reuse = True
-        self.waiting = False
 
     def expect(self, method: bytes, sink: ResponseSink) -> None:
         """A request is about to be sent; its method decides whether a body may come back."""
         self._method = method
-        self._sink = sink
-        self.waiting = True
-
-    def forget(self) -> None:
-        """Nobody waits for the rest: drop the sink, refuse what may still come."""
-        self._sink = None
+        self.sink = sink
+        self.can_reuse = False
 
     def feed(self, data: bytes) -> None:
         """Parse, calling the sink. Raises PeerError(502) on anything that is no response."""
-        sink = self._sink
-        if self._tunnel and sink is not None:
-            sink.on_tunnel(data)
-        elif not self.waiting or sink is None:
-            if data.strip(b"\r\n"):  # a stray line end behind a message does no harm
-                raise PeerError("unasked_response", "bytes that nobody asked for", status=502)
-        elif self._method == b"CONNECT" and len(data) > 1:
-            self._feed_singly(data)
+        if self._tunnel or self.sink is None or self.can_reuse or self._method == b"CONNECT":
+            self._feed_unusual(data)
         else:
             self._parse(data)
 
-    def _feed_singly(self, data: bytes) -> None:
-        """Byte by byte: llhttp cannot say where the head of a CONNECT's answer ends, and what
-        a tunnel carries must not be parsed."""
+    def _feed_unusual(self, data: bytes) -> None:
+        """A tunnel, or bytes that no request asked for, or the answer to CONNECT: that one
+        byte by byte, since llhttp cannot say where its head ends, and what a tunnel carries
+        must not be parsed."""
         for i in range(len(data)):
-            if self._tunnel or not self.waiting:
-                self.feed(data[i:])
+            if self._tunnel and self.sink is not None:
+                self.sink.on_tunnel(data[i:])
+                return
+            if self.sink is None or self.can_reuse:
+                if data[i:].strip(b"\r\n"):  # a stray line end behind a message does no harm
+                    raise PeerError("unasked_response", "bytes nobody asked for", status=502)
                 return
             self._parse(data[i : i + 1])
 
     def _parse(self, data: bytes) -> None:
-        was_head = self._state == HEAD
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade as stop:
-            self._stopped(data[stop.args[0] :])
-            return
-        except HttpParserCallbackError as error:
-            cause = error.__context__ or error
-            if isinstance(cause, PeerError):
-                raise PeerError(cause.reason, str(cause), status=502) from None
-            raise cause from None
-        except HttpParserError as error:
-            raise PeerError("bad_response", f"not HTTP/1: {error}", status=502) from error
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._interrupted(error, data)
         if self._state == HEAD:
-            self._head = self._head + len(data) if was_head else len(data)
+            self._head += len(data)
             if self._head > guard.MAX_HEAD:
                 raise PeerError("response_head_too_large", "response head too large", status=502)
         if self._skip:
@@ -123,26 +109,36 @@ class ResponseReader(HeadReader):
             self._state = IDLE
             self._parser = HttpResponseParser(self)
 
+    def _interrupted(self, error: Exception, data: bytes) -> None:
+        """llhttp stopped: at an upgrade, at an error of ours or of the server."""
+        if isinstance(error, HttpParserUpgrade):
+            self._tunnel = True
+            rest = data[error.args[0] :]
+            if rest and self.sink is not None:
+                self.sink.on_tunnel(rest)
+            return
+        if not isinstance(error, HttpParserCallbackError):
+            raise PeerError("bad_response", f"not HTTP/1: {error}", status=502) from error
+        cause = error.__context__ or error
+        if isinstance(cause, PeerError):
+            raise PeerError(cause.reason, str(cause), status=502) from None
+        raise cause from None
+
     def eof(self) -> bool:
         """The server ended its side. True when that completed the response (RFC 9112 §6.3)."""
-        self.can_reuse = False
-        if self._state == BODY and self._framing == UNTIL_END and self._sink is not None:
+        sink = self.sink
+        if self._state == BODY and self._framing == UNTIL_END and sink is not None:
             self._state = IDLE
-            self.waiting = False
-            self._sink.on_end(None)
+            self.sink = None
+            sink.on_end(None)
             return True
         return False
-
-    def _stopped(self, rest: bytes) -> None:
-        self._tunnel = True
-        if rest and self._sink is not None:
-            self._sink.on_tunnel(rest)
 
     # -- llhttp ---------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self._skip or not self.waiting:
-            raise PeerError("unasked_response", "bytes behind a response", status=502)
+        if self._skip or self.can_reuse or self.sink is None:
+            raise PeerError("unasked_response", "bytes behind a response")
         self._reason = b""
         self._state = HEAD
 
@@ -150,27 +146,33 @@ class ResponseReader(HeadReader):
         self._reason = self._reason + reason if self._reason else reason
 
     def on_headers_complete(self) -> None:
+        sink = self.sink
+        if sink is None:
+            return
         parser = self._parser
         status = parser.get_status_code()
         response = Response(status, self._reason, self._fields[:])
-        response.keep_alive = self.can_reuse = parser.should_keep_alive()
-        self._check(response)
-        if self._nominated is not None:
-            response.fields = guard.drop_nominated(response.fields, self._nominated)
-        self._is_interim = status < 200
-        if self._is_interim or self._method != b"GET":
-            self._check_special(response)
-        self._reset()
+        response.keep_alive = self._keep_alive = parser.should_keep_alive()
+        length = self._length
+        if length is None or self._is_odd or status < 200 or self._method != b"GET":
+            self._check(response)
+        else:
+            self._is_interim = False
+            response.length = guard.parse_length(length)
+            self._length = None
+        if len(response.fields) > guard.MAX_FIELDS * 4:
+            raise PeerError("response_head_too_large", "too many header fields")
+        self._fields.clear()
+        self._head = 0
         self._state = BODY
         self._framing = response.framing
-        sink = self._sink
-        if sink is not None:
-            sink.on_response(response)
-            if self._skip:
-                self.waiting = False
-                sink.on_end(None)
+        sink.on_response(response)
+        if self._skip:
+            self._end(None)
 
     def _check(self, response: Response) -> None:
+        """Framing where there is no plain length, and what depends on status or method."""
+        status = response.status
         if self._length is not None:
             if self._coding:
                 raise PeerError("bad_response", "Transfer-Encoding and Content-Length")
@@ -179,39 +181,38 @@ class ResponseReader(HeadReader):
             response.framing = CHUNKS
         else:
             response.framing = UNTIL_END
-        if response.status in (204, 304):
+        if status < 200 or status == 204 or status == 304:
             response.framing = MEASURED
             response.length = 0
-        if len(self._fields) > guard.MAX_FIELDS * 4:
-            raise PeerError("response_head_too_large", "too many header fields")
-
-    def _check_special(self, response: Response) -> None:
-        """Interim responses, and methods whose response has no body."""
-        status = response.status
-        if status < 200:
-            response.framing = MEASURED
-            if status == 101:
-                response.upgrade = self._upgrade or b"unknown"
-                self.can_reuse = False
-        elif self._method == b"HEAD":
+        if self._nominated is not None:
+            response.fields = guard.drop_nominated(response.fields, self._nominated)
+        self._is_interim = status < 200
+        if status == 101:
+            response.upgrade = self._upgrade or b"unknown"
+        elif self._method == b"HEAD" and status >= 200:
             self._skip = True
             response.framing = MEASURED
             response.length = 0
-        elif self._method == b"CONNECT" and status < 300:
+        elif self._method == b"CONNECT" and 200 <= status < 300:
             self._tunnel = True
-            self.can_reuse = False
             response.upgrade = b"connect"
+        self._host = self._length = None
+        if self._is_odd:
+            self._reset()
 
     def on_body(self, data: bytes) -> None:
         if self._skip:
             raise PeerError("bad_response", "a body where none may be")
-        if self._sink is not None:
-            self._sink.on_body(data)
+        if self.sink is not None:
+            self.sink.on_body(data)
 
     def on_message_complete(self) -> None:
         self._state = IDLE
-        if self._skip or self._tunnel or self._is_interim:
-            return
-        self.waiting = False
-        if self._sink is not None:
-            self._sink.on_end(self._take_trailers() if self._framing == CHUNKS else None)
+        if not (self._skip or self._tunnel or self._is_interim):
+            self._end(self._take_trailers() if self._framing == CHUNKS else None)
+
+    def _end(self, trailers: Fields | None) -> None:
+        sink, self.sink = self.sink, None
+        self.can_reuse = self._keep_alive
+        if sink is not None:
+            sink.on_end(trailers)

@@ -344,12 +344,16 @@ class InboundConnection:
         if not request.host:
             address = join_address(self._host, self._port).encode()
             exchange.extra = [*exchange.extra, b"Host", COLON, address, CRLF]
-        series = self._series_of(exchange)
-        series.requests += 1
+        self._series_of(exchange).requests += 1
         hop = self._in.hop(self._host, self._port)
         exchange.endpoint = hop
-        hop.load.pending += 1
-        hop.send(exchange, self._dial_failed)
+        exchange.load = hop.load
+        hop.load.begin()
+        connection = hop.pool.take()
+        if connection is not None:
+            exchange.attach(connection)
+        else:
+            hop.send_fresh(exchange, self._dial_failed)
 
     def _is_probe(self, request: Request) -> bool:
         probes = self._in.settings.probes
@@ -396,8 +400,7 @@ class InboundConnection:
         """The application hung up before answering: once more where that is safe."""
         if retry.after_dead_connection(exchange):
             exchange.tried = []
-            hop: Hop = exchange.endpoint
-            hop.send_fresh(exchange, self._dial_failed)
+            exchange.endpoint.send_fresh(exchange, self._dial_failed)
             return
         bad = reason == "bad-response"
         exchange.answer(Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED)
@@ -406,6 +409,8 @@ class InboundConnection:
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
+        if exchange.load is not None:
+            exchange.load.pending -= 1
         status, error = exchange.status, exchange.error
         series: HttpSeries | None = exchange.series
         if series is None:
@@ -417,7 +422,6 @@ class InboundConnection:
                 said = found.is_failure(status)
                 failed = failed if said is None else said
             series.record(status, failed, error, exchange.started, now)
-            exchange.endpoint.load.pending -= 1
         if self._in.access.is_on:
             self._in.access.write(
                 "inbound",

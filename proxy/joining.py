@@ -65,7 +65,7 @@ class Joining:
         """Dial an endpoint."""
         self.hop = hop
         self._started = monotonic()
-        hop.load.pending += 1
+        hop.load.begin()
         self._attempt = hop.dial_opaque(self._opened, self._dial_failed)
 
     def server_first(self, spoke: Callable[[], None]) -> None:

@@ -190,53 +190,72 @@ class OutboundConnection:
 
     def begin(self, exchange: Exchange) -> None:
         """Route one request and pick who serves it."""
+        plan = self._state.single or self._route(exchange)
+        if plan is not None:
+            self._send(exchange, plan)
+
+    def _route(self, exchange: Exchange) -> Plan | None:
         plan = self._state.plan(exchange.request, self._out.random)
         if isinstance(plan, Outcome):
             exchange.answer(plan)
-            return
-        exchange.plan = plan
-        if plan.timeout is not None:
-            exchange.timer = self._out.loop.call_later(plan.timeout, self._timed_out, exchange)
-        if not exchange.request.host:
-            exchange.extra = [b"Host", COLON, self._address.encode(), CRLF]
-        self._send(exchange, plan)
+            return None
+        return plan
 
     def _send(self, exchange: Exchange, plan: Plan) -> None:
-        backend = plan.backend
-        if backend.denial is not None:
-            exchange.answer(backend.denial, plan.origin or plan.leaf)
+        out = self._out
+        exchange.plan = plan
+        hop: Hop | None = pick(plan.backend.hops, out.random)
+        if hop is None or (hop.mesh is None and not hop.is_local and out.requires_tls):
+            self._deny(exchange, plan, hop)
             return
-        tried = exchange.tried
-        now = exchange.started if tried is None else monotonic()
-        hop: Hop | None = pick(backend.hops, now, self._out.random, tried or ())
-        if hop is None:
-            exchange.answer(Outcome.NO_ENDPOINTS, plan.origin or plan.leaf)
-            return
-        if hop.mesh is None and not hop.is_local and self._out.requires_tls:
-            exchange.answer(Outcome.UNMESHED_TARGET, plan.origin or plan.leaf)
-            return
-        exchange.endpoint = hop
-        exchange.is_pending = True
-        hop.load.pending += 1
-        series = plan.series.get(hop) or self._out.targets.http_series(plan, hop)
+        if plan.timeout is not None:
+            exchange.timer = out.loop.call_later(plan.timeout, self._timed_out, exchange)
+        series = plan.series.get(hop) or out.targets.http_series(plan, hop)
+        series.requests += 1
         exchange.series = series
-        if tried is None:
-            series.requests += 1
-            if hop.mesh is not None:
-                exchange.extra = exchange.extra + plan.extra if exchange.extra else plan.extra
-            hop.send(exchange, self._dial_failed)
+        if hop.mesh is not None:
+            exchange.extra = plan.extra
+        if not exchange.request.host:
+            exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
+        self._hand(exchange, hop)
+        connection = hop.pool.take()
+        if connection is not None:
+            exchange.attach(connection)
         else:
             hop.send_fresh(exchange, self._dial_failed)
+
+    def _send_again(self, exchange: Exchange, plan: Plan) -> None:
+        """Nothing was sent: ask another endpoint."""
+        hop: Hop | None = pick(plan.backend.hops, self._out.random, exchange.tried or ())
+        if hop is None or (hop.mesh is None and not hop.is_local and self._out.requires_tls):
+            self._deny(exchange, plan, hop)
+            return
+        exchange.series = plan.series.get(hop) or self._out.targets.http_series(plan, hop)
+        self._hand(exchange, hop)
+        hop.send_fresh(exchange, self._dial_failed)
+
+    def _deny(self, exchange: Exchange, plan: Plan, hop: Hop | None) -> None:
+        outcome = Outcome.UNMESHED_TARGET
+        if hop is None:
+            outcome = plan.backend.denial or Outcome.NO_ENDPOINTS
+        exchange.answer(outcome, plan.origin or plan.leaf)
+
+    def _hand(self, exchange: Exchange, hop: Hop) -> None:
+        """The exchange counts in the load of this endpoint, and of no other."""
+        if exchange.load is not None:
+            exchange.load.pending -= 1
+        exchange.endpoint = hop
+        exchange.load = hop.load
+        hop.load.begin()
 
     def _dial_failed(self, exchange: Exchange, reason: str) -> None:
         exchange.attempt = None
         plan: Plan = exchange.plan
         hop: Hop = exchange.endpoint
         self._out.discovery.connect_failed(hop.address, plan.leaf, reason)
-        self._put_back(exchange)
         exchange.tried = [*(exchange.tried or ()), hop]
         if retry.after_connect_failure(len(exchange.tried), len(plan.backend.hops)):
-            self._send(exchange, plan)
+            self._send_again(exchange, plan)
         else:
             exchange.answer(dial_outcome(reason), plan.origin or plan.leaf, reason)
 
@@ -244,12 +263,8 @@ class OutboundConnection:
         """The server hung up before answering: once more where that is safe."""
         plan: Plan = exchange.plan
         if retry.after_dead_connection(exchange):
-            hop: Hop = exchange.endpoint
-            self._put_back(exchange)
             exchange.tried = []
-            exchange.is_pending = True
-            hop.load.pending += 1
-            hop.send_fresh(exchange, self._dial_failed)
+            exchange.endpoint.send_fresh(exchange, self._dial_failed)
             return
         outcome = {
             "bad-response": Outcome.BAD_RESPONSE,
@@ -263,45 +278,36 @@ class OutboundConnection:
 
     def responded(self, exchange: Exchange) -> None:
         """A final response head is here: the endpoint's latency is known."""
-        hop: Hop = exchange.endpoint
-        now = monotonic()
-        hop.load.observe(now - exchange.started, now)
+        if exchange.load is not None:
+            now = monotonic()
+            exchange.load.observe(now - exchange.started, now)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
+        if exchange.load is not None:
+            exchange.load.pending -= 1
         plan: Plan | None = exchange.plan
-        status = exchange.status
         error = exchange.error
         if plan is None:
             self._out.telemetry.count("outbound_http_errors_total", error=error)
         else:
-            failed = error != "" or (
-                status >= 500 if plan.is_failure is None else plan.failed(status)
-            )
             series: HttpSeries | None = exchange.series
             if series is None:
                 series = self._out.targets.http_series(plan, None)
                 series.requests += 1
+            status = exchange.status
+            failed = status >= 500 or error != ""
+            if plan.is_failure is not None and not error:
+                failed = plan.failed(status)
             series.record(status, failed, error, exchange.started, now)
-            if exchange.is_pending:
-                exchange.is_pending = False
-                exchange.endpoint.load.pending -= 1
         if self._out.access.is_on:
             self._out.access.write(
                 "outbound",
                 exchange,
-                client=self._peer(),
+                client=peer_address(self._transport),
                 identity="",
                 seconds=now - exchange.started,
             )
-
-    def _peer(self) -> str:
-        return peer_address(self._transport)
-
-    def _put_back(self, exchange: Exchange) -> None:
-        if exchange.is_pending:
-            exchange.is_pending = False
-            exchange.endpoint.load.pending -= 1
 
     def refused(self, error: PeerError) -> None:
         self._out.telemetry.count("outbound_http_errors_total", error=error.reason)
@@ -324,7 +330,7 @@ class OutboundConnection:
             return plan
         if plan.backend.denial is not None:
             return plan.backend.denial
-        hop: Hop | None = pick(plan.backend.hops, monotonic(), self._out.random, tried)
+        hop: Hop | None = pick(plan.backend.hops, self._out.random, tried)
         if hop is None or hop in tried:
             return Outcome.NO_ENDPOINTS
         if hop.mesh is None and not hop.is_local and self._out.requires_tls:

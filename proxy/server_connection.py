@@ -19,11 +19,9 @@ class ServerConnection:
     __slots__ = (
         "_chunked",
         "_exchange",
-        "_is_over",
         "_owner",
         "_paused",
         "_reader",
-        "_sending",
         "_transport",
         "is_reused",
         "read_bytes",
@@ -36,9 +34,7 @@ class ServerConnection:
         self._reader = ResponseReader(trust)
         self._exchange: Exchange | None = None
         self._chunked = False
-        self._sending = False
         self._paused = False
-        self._is_over = False  # the other end hung up
         self.is_reused = False
         self.read_bytes = 0
         self.written_bytes = 0
@@ -50,18 +46,16 @@ class ServerConnection:
 
     def data_received(self, data: bytes) -> None:
         self.read_bytes += len(data)
-        exchange = self._exchange
         try:
             self._reader.feed(data)
         except PeerError:
             self._fail("bad-response")
             return
-        if self._exchange is exchange is not None:
-            exchange.client.flush()  # a head whose body is still on its way
+        if self._reader.sink is not None and self._exchange is not None:
+            self._exchange.client.flush()  # a head whose body is still on its way
 
     def eof_received(self) -> bool | None:
         exchange = self._exchange
-        self._is_over = True
         if exchange is None:
             self._owner.forget(self)
         elif exchange.is_tunnel:
@@ -72,9 +66,9 @@ class ServerConnection:
         return False
 
     def connection_lost(self, error: BaseException | None) -> None:
-        self._is_over = True
         self._owner.connection_lost(self, error)
-        exchange, self._exchange = self._exchange, None
+        exchange = self._exchange
+        self._drop_exchange()
         if exchange is not None:
             is_tls = isinstance(error, ssl.SSLError)
             exchange.server_lost("tls-failed" if is_tls else "server-closed")
@@ -92,16 +86,19 @@ class ServerConnection:
     def send_request(self, exchange: Exchange) -> None:
         request = exchange.request
         self._exchange = exchange
-        self._sending = True
         self._chunked = request.length is None
         self._reader.expect(request.method, exchange)
-        self._write(request_head(request, exchange.extra))
+        head = request_head(request, exchange.extra)
+        self.written_bytes += len(head)
+        try:
+            self._transport.write(head)
+        except RuntimeError:
+            return  # closed under us; connection_lost is on its way
 
     def send_body(self, data: bytes) -> None:
         self._write(chunk(data) if self._chunked else data)
 
     def send_end(self, trailers: Fields | None) -> None:
-        self._sending = False
         if self._chunked:
             self._write(last_chunk(trailers))
 
@@ -111,12 +108,11 @@ class ServerConnection:
         self._transport.abort()
 
     def release(self, now: float) -> None:
-        """The exchange is over: keep the connection if both sides are at a boundary."""
-        self._drop_exchange()
+        """The exchange is over, both ways: keep the connection if it may be kept."""
+        self._exchange = None
         if self._paused:
             self.resume_reading()
-        reader = self._reader
-        if reader.can_reuse and not self._sending and not reader.waiting and not self._is_over:
+        if self._reader.can_reuse:
             self.is_reused = True
             self._owner.give(self, now)
         else:
@@ -137,14 +133,15 @@ class ServerConnection:
             self._transport.resume_reading()
 
     def close(self) -> None:
-        self._is_over = True
+        self._reader.can_reuse = False
         self._transport.close()
 
     # -- inside ------------------------------------------------------------------------------
 
     def _drop_exchange(self) -> None:
         self._exchange = None
-        self._reader.forget()
+        self._reader.sink = None
+        self._reader.can_reuse = False
 
     def _write(self, data: bytes) -> None:
         self.written_bytes += len(data)
@@ -155,7 +152,6 @@ class ServerConnection:
 
     def _fail(self, reason: str) -> None:
         exchange = self._exchange
-        self._is_over = True
         self._drop_exchange()
         self._owner.forget(self)
         self._transport.abort()

@@ -101,11 +101,11 @@ class TargetState:
     __slots__ = (
         "_classed",
         "_plans",
-        "_single",
         "_table",
         "_targets",
         "address",
         "reason",
+        "single",
         "target",
         "users",
     )
@@ -121,7 +121,7 @@ class TargetState:
         """Take what the view says now; None: nobody knows this address."""
         self.target = target
         self._table: RouteTable | None = None
-        self._single: Plan | None = None  # where every request goes, when that is one place
+        self.single: Plan | None = None  # where every request goes, when that is one place
         self._plans: dict[object, Plan] = {}
         self._classed: dict[tuple[bytes, bytes], CompiledClass | None] = {}
         if target is not None:
@@ -141,8 +141,6 @@ class TargetState:
 
     def plan(self, request: Request, draw: Callable[[], float]) -> Plan | Outcome:
         """Route one request."""
-        if self._single is not None:
-            return self._single
         table = self._table
         if table is None or not self.target or not self.target.rules:
             return self._direct(request)
@@ -159,7 +157,7 @@ class TargetState:
         route = self._class_of(request) if table.has_classes else None
         plan = self._plan(found, backend.authority, route)
         if table.is_simple and found.only is not None and not table.has_classes:
-            self._single = plan
+            self.single = plan
         return plan
 
     def plan_connection(self, draw: Callable[[], float]) -> Plan | Outcome:
@@ -213,7 +211,7 @@ class TargetState:
                 profile=self._profile(),
             )
             if table is None or not table.has_classes:
-                self._single = plan
+                self.single = plan
         return plan
 
     def _profile(self) -> Source | None:

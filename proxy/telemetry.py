@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import log2
 from time import monotonic
 from typing import Final, Protocol
 
 import mesh
-from mesh.core.report import STEPS, Counts, Report, Series, SeriesKey
+from mesh.core.report import STEPS, Counts, Report, Series, SeriesKey, bucket_middle, merge
 from mesh.runtime.bundle import hash_bundle
 from proxy.seams import Credentials, Discovery
 
@@ -25,6 +26,8 @@ BOUNDS_MS: Final = tuple(
     base * scale for scale in (1, 10, 100, 1000, 10000) for base in (1, 2, 3, 4, 5)
 )
 BOUNDS: Final = tuple(bound / 1000 for bound in BOUNDS_MS)
+FOLD: Final = 256  # latencies kept before they are counted
+GAVE_UP: Final = "client-gone"  # the error of a request whose client hung up
 MAX_SERIES: Final = 2000  # further ones share a series of their direction, kind and target
 
 Labels = tuple[tuple[str, str], ...]
@@ -33,21 +36,58 @@ Labels = tuple[tuple[str, str], ...]
 class Cell:
     """Responses of one status in one series."""
 
-    __slots__ = ("buckets", "count", "error", "failed", "status", "sum")
+    __slots__ = ("_count", "_latency", "_sum", "error", "failed", "new", "status")
 
     def __init__(self, status: int, error: str, failed: bool) -> None:
         self.status = status
         self.error = error
         self.failed = failed
-        self.count = 0
-        self.sum = 0.0  # seconds
-        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.new: list[float] = []  # seconds of responses not yet counted below
+        self._count = 0
+        self._sum = 0.0
+        self._latency: dict[int, int] = {}
+
+    def fold(self) -> None:
+        """Count what is new."""
+        new, self.new = self.new, []
+        self._count += len(new)
+        self._sum += sum(new)
+        latency = self._latency
+        for seconds in new:
+            # mesh.core.report.bucket_of, written out: this runs once per request
+            bucket = 1 + int(log2(seconds * 1e6) * STEPS) if seconds > 1e-6 else 0
+            latency[bucket] = latency.get(bucket, 0) + 1
+
+    @property
+    def count(self) -> int:
+        return self._count + len(self.new)
+
+    @property
+    def latency(self) -> Mapping[int, int]:
+        """Log-linear buckets, as `mesh.core.report` has them."""
+        self.fold()
+        return self._latency
+
+    @property
+    def sum(self) -> float:
+        """Seconds of all responses together."""
+        self.fold()
+        return self._sum
+
+    def up_to(self, bounds: Sequence[float]) -> list[int]:
+        """Responses that took at most so many seconds, for each bound; within 2.2 %."""
+        counts = [0] * len(bounds)
+        for bucket, count in self.latency.items():
+            at = bisect_left(bounds, bucket_middle(bucket))
+            if at < len(counts):
+                counts[at] += count
+        return list(accumulate(counts))
 
 
 class HttpSeries:
     """Requests of one target, endpoint and route."""
 
-    __slots__ = ("born", "cells", "key", "labels", "last", "latency", "requests")
+    __slots__ = ("born", "cells", "key", "labels", "last", "requests")
 
     def __init__(self, key: SeriesKey, labels: Labels) -> None:
         self.born = monotonic()
@@ -56,34 +96,34 @@ class HttpSeries:
         self.labels = labels
         self.requests = 0
         self.cells: dict[object, Cell] = {}
-        self.latency: dict[int, int] = {}
 
     def record(self, status: int, failed: bool, error: str, began: float, now: float) -> None:
         """Count one request: when its head came and when its response ended (monotonic)."""
-        seconds = now - began
-        key: object = status if not error and not failed else (status, failed, error)
+        key: object = (status, failed, error) if error or failed else status
         cell = self.cells.get(key)
         if cell is None:
             cell = self.cells[key] = Cell(status, error, failed)
-        cell.count += 1
-        cell.sum += seconds
-        cell.buckets[bisect_left(BOUNDS, seconds)] += 1
-        if error != "client-gone":
+        new = cell.new
+        new.append(now - began)
+        if len(new) >= FOLD:
+            cell.fold()
+        if error != GAVE_UP:
             self.last = now
-            # mesh.core.report.bucket_of, written out: this runs once per request
-            bucket = 1 + int(log2(seconds * 1e6) * STEPS) if seconds > 1e-6 else 0
-            self.latency[bucket] = self.latency.get(bucket, 0) + 1
 
     def counts(self) -> Counts:
         """As it travels. A request that its client gave up is neither success nor failure."""
-        told = [cell for cell in self.cells.values() if cell.error != "client-gone"]
+        told = [cell for cell in self.cells.values() if cell.error != GAVE_UP]
         failures = sum(cell.count for cell in told if cell.failed)
         requests = sum(cell.count for cell in told)
+        latency: dict[int, int] = {}
+        for cell in told:
+            for bucket, count in cell.latency.items():
+                latency[bucket] = latency.get(bucket, 0) + count
         return Counts(
             requests=requests,
             successes=requests - failures,
             failures=failures,
-            latency=dict(self.latency),
+            latency=latency,
             born=self.born,
             last=self.last,
         )
@@ -211,8 +251,6 @@ def errno_name(error: BaseException | None) -> str:
 
 
 def _merged(counts: list[Counts]) -> Counts:
-    from mesh.core.report import merge
-
     return counts[0] if len(counts) == 1 else merge(counts)
 
 

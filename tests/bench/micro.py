@@ -24,7 +24,7 @@ from proxy.patterns import compile_pattern
 from proxy.targets import Targets
 from proxy.telemetry import Telemetry
 from proxy.tls import Flusher
-from tests.proxy.world import CLUSTER_IP, WEB, FakeDiscovery, settings
+from tests.proxy.fakes import CLUSTER_IP, WEB, FakeDiscovery, settings
 
 SMALL: Final = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
 REALISTIC: Final = (

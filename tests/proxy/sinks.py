@@ -79,7 +79,7 @@ def read_responses(
     waiting = list(methods or (b"GET",))
     reader.expect(waiting.pop(0), sink)
     for i in range(0, len(data), step or len(data) or 1):
-        if not reader.waiting and waiting:
+        if reader.sink is None and waiting:
             reader.expect(waiting.pop(0), sink)
         reader.feed(data[i : i + (step or len(data))])
     if ended:

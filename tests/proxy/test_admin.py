@@ -11,7 +11,8 @@ from mesh.core.model import Condition, Profile, RouteClass, Source, Target
 from proxy.exposition import write_metrics
 from proxy.telemetry import Telemetry
 from tests.proxy.apps import hello
-from tests.proxy.world import CLUSTER_IP, World, free_port, on_loop, parse_response, request
+from tests.proxy.fakes import CLUSTER_IP
+from tests.proxy.world import World, free_port, on_loop, parse_response, request
 
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
 

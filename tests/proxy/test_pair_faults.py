@@ -10,7 +10,8 @@ import pytest
 
 from mesh.core.model import Backend, Endpoint, Protocol, Rule, Service, Source, Target
 from tests.proxy.apps import Reader, Writer, answering, hello, read_head
-from tests.proxy.world import CLUSTER_IP, WEB, World, free_port, on_loop, request
+from tests.proxy.fakes import CLUSTER_IP, WEB
+from tests.proxy.world import World, free_port, on_loop, request
 from tests.support.authority import TrustChain, workload
 
 CLOSE = b"Connection: close\r\n\r\n"

@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -20,25 +19,18 @@ import uvloop
 from mesh.core.model import (
     Backend,
     Endpoint,
-    Inbound,
     Protocol,
     Rule,
     Service,
     Source,
     Target,
-    Update,
-    View,
 )
 from mesh.core.names import WorkloadId
-from mesh.core.report import Report
-from mesh.runtime import tls
 from proxy.server import Server
-from proxy.settings import Settings
+from tests.proxy.fakes import CLUSTER_IP, WEB, FakeDiscovery, StaticCredentials, settings
 from tests.support.authority import TrustChain, workload
 
 P = ParamSpec("P")
-CLUSTER_IP = "10.96.0.10:80"
-WEB = "web.shop.svc.cluster.local:80"
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -52,124 +44,15 @@ def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return run
 
 
-class FakeDiscovery:
-    """A view that the test writes."""
-
-    def __init__(self) -> None:
-        self.view = View()
-        self.ready = True
-        self.failures: list[tuple[str, str, str]] = []
-        self.reports: list[Report] = []
-        self.is_away = False  # nobody answers look-ups
-        self._callbacks: list[Callable[[View, Update], None]] = []
-
-    def lookup(self, address: str, done: Callable[[Target | None], None]) -> None:
-        if self.is_away:
-            done(None)
-        else:
-            done(self.view.targets.get(address, Target(address)))
-
-    def service(self, authority: str) -> Service | None:
-        return self.view.services.get(authority)
-
-    def on_change(self, callback: Callable[[View, Update], None]) -> None:
-        self._callbacks.append(callback)
-
-    def keep(self, in_use: Callable[[str], bool]) -> None:
-        self.in_use = in_use
-
-    def connect_failed(self, address: str, authority: str, reason: str) -> None:
-        self.failures.append((address, authority, reason))
-
-    def send_report(self, report: Report) -> None:
-        self.reports.append(report)
-
-    def update(
-        self,
-        *targets: Target,
-        services: Sequence[Service] = (),
-        inbound: Inbound | None = None,
-        app_done: bool | None = None,
-    ) -> None:
-        """Change the view as destination would."""
-        update = Update(
-            self.view.version + 1,
-            targets={target.address: target for target in targets},
-            services={service.authority: service for service in services},
-            inbound=inbound,
-            app_done=app_done,
-        )
-        self.view = self.view.apply(update)
-        for callback in self._callbacks:
-            callback(self.view, update)
-
-
-class FakeCredentials:
-    """A leaf and a bundle that do not change by themselves."""
+class FakeCredentials(StaticCredentials):
+    """A leaf made by a chain of the test."""
 
     def __init__(self, chain: TrustChain, whose: WorkloadId, folder: Path) -> None:
-        self.identity = whose.dns()
-        self.bundle = chain.bundle
-        self.not_after = chain.now + 3600
-        self.ready = True
-        self._leaf = chain.leaf_file(folder, whose)
-        self._callbacks: list[Callable[[], None]] = []
-        self._contexts: dict[Any, ssl.SSLContext] = {}
-
-    def client_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        return self._context(False, tuple(alpn))
-
-    def server_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        return self._context(True, tuple(alpn))
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
+        leaf = chain.leaf_file(folder, whose)
+        super().__init__(whose.dns(), chain.bundle, leaf, chain.now + 3600)
 
     def renew(self, chain: TrustChain, whose: WorkloadId, folder: Path) -> None:
-        self._leaf = chain.leaf_file(folder, whose)
-        self._contexts.clear()
-        for callback in self._callbacks:
-            callback()
-
-    def _context(self, is_server: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        if (is_server, alpn) not in self._contexts:
-            make = tls.server_context if is_server else tls.client_context
-            self._contexts[is_server, alpn] = make(self.bundle, self._leaf, alpn)
-        return self._contexts[is_server, alpn]
-
-
-def settings(**changes: Any) -> Settings:
-    """Settings of a pod on loopback with free ports."""
-    values: dict[str, Any] = {
-        "pod_name": "web-1",
-        "pod_namespace": "shop",
-        "pod_uid": "uid-1",
-        "pod_ips": (),
-        "node_name": "node",
-        "service_account": "web",
-        "mesh_namespace": "mesh",
-        "trust_domain": "cluster.local",
-        "cluster_domain": "cluster.local",
-        "trust_bundle": "",
-        "identity_address": ("127.0.0.1", 1),
-        "destination_address": ("127.0.0.1", 1),
-        "token_file": "",
-        "key_dir": "",
-        "state_dir": "",
-        "outbound_port": 0,
-        "inbound_port": 0,
-        "admin_port": 0,
-        "opaque_ports": (),
-        "require_tls": False,
-        "probes": frozenset(),
-        "connect_timeout": 1.0,
-        "drain_timeout": 5.0,
-        "native_sidecar": True,
-        "log_level": "info",
-        "log_format": "text",
-        "access_log": "off",
-    }
-    return Settings(**{**values, **changes})
+        self.replace(chain.leaf_file(folder, whose))
 
 
 class Pod:

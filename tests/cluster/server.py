@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ READY_SECONDS: Final = 120.0
 SERVICE_RANGE: Final = "10.96.0.0/16"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 ADMIN: Final = "admin"
+ETCD_SOCKET: Final = "client.sock:0"  # etcd wants a port, and makes it part of the name
 # what every kube-apiserver of ours is told; paths are relative to its working folder
 SHARED_FLAGS: Final = {
     "tls-cert-file": "serving.crt",
@@ -71,6 +72,11 @@ class ApiServer:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def etcd(self) -> Path:
+        """The socket of its store."""
+        return self.folder / ETCD_SOCKET
+
+    @property
     def admin(self) -> Path:
         """The kubeconfig of a user who may do everything, and impersonate everyone."""
         return self.kubeconfig(ADMIN, ["system:masters"])
@@ -90,10 +96,10 @@ class ApiServer:
 
 
 @contextmanager
-def running_api_server(folder: Path) -> Iterator[ApiServer]:
+def running_api_server(folder: Path, **flags: str) -> Iterator[ApiServer]:
     """Build if needed, start, wait until ready, yield; end both processes.
 
-    Raises BuildError or ServerError.
+    `flags` are more flags of kube-apiserver, with underscores. Raises BuildError or ServerError.
     """
     (folder / "bin").mkdir(parents=True)
     binary = folder / "bin" / "kube-apiserver"
@@ -105,7 +111,7 @@ def running_api_server(folder: Path) -> Iterator[ApiServer]:
         held = stack.enter_context(_held_port())
         port = int(held.getsockname()[1])
         server = stack.enter_context(
-            _child(folder, "kube-apiserver", [str(binary), *api_server_flags(port)])
+            _child(folder, "kube-apiserver", [str(binary), *api_server_flags(port, flags)])
         )
         made = ApiServer(folder, port, users, serving.certificate)
         _await_ready(made, {"etcd": etcd, "kube-apiserver": server})
@@ -113,16 +119,17 @@ def running_api_server(folder: Path) -> Iterator[ApiServer]:
         yield made
 
 
-def api_server_flags(port: int) -> list[str]:
+def api_server_flags(port: int, more: Mapping[str, str]) -> list[str]:
     """The flags of kube-apiserver; paths are relative to its working folder."""
     flags = SHARED_FLAGS | {
-        "etcd-servers": "unix://client.sock:0",
+        "etcd-servers": f"unix://{ETCD_SOCKET}",
         "bind-address": "127.0.0.1",
         "secure-port": str(port),
         "permit-port-sharing": "true",  # the port is held for it until it is ready
         "endpoint-reconciler-type": "none",  # loopback is no endpoint
         "service-cluster-ip-range": SERVICE_RANGE,
     }
+    flags |= {name.replace("_", "-"): value for name, value in more.items()}
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
@@ -130,7 +137,7 @@ def _etcd_command() -> list[str]:
     path = shutil.which("etcd")
     if path is None:
         raise ServerError("etcd is not there: install the package etcd-server")
-    client, peer = "unix://client.sock:0", "unix://peer.sock:0"
+    client, peer = f"unix://{ETCD_SOCKET}", "unix://peer.sock:0"
     return [
         path,
         *("--data-dir", "etcd"),

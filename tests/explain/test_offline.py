@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,7 +108,7 @@ def manifests(split: list[tuple[str, int]], classes: list[Any]) -> list[dict[str
 
 
 def compiled(objects: list[dict[str, Any]]) -> World:
-    text = yaml.safe_dump_all(objects)
+    text = "\n---\n".join(json.dumps(obj) for obj in objects)
     return compile_files([("all.yaml", text)], namespace="default", mesh_namespace="mesh")
 
 

@@ -46,6 +46,7 @@ _RULES: Final = (
     # what kubectl's own versions word differently
     (r" from \S+ namespace\n", "\n"),
     (r"ConfigMapOptional: +<nil>", "Optional:  false"),
+    (r"(success|failure)Threshold=", r"#\1="),
     (r"(is not valid for pod \w+) out of: .*", r"\1"),
     (r"(Error from server \(NotFound\)|error: unable to upgrade connection): mesh", "error: mesh"),
     (r"[ \t]+\n", "\n"),

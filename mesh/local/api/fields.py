@@ -129,15 +129,40 @@ def check(shape: Shape, obj: Object) -> Findings:
 
 
 def prune(shape: Shape, obj: Object) -> None:
-    """Drop unknown fields in place, as decoding into Go structs does. Nulls are dropped too."""
+    """Drop unknown fields in place, as decoding into Go structs does. Nulls are dropped too.
+
+    A null inside of a list or map becomes the zero value of its type.
+    """
     for name in list(obj):
         known = shape.fields.get(name)
         if known is None or obj[name] is None:
             del obj[name]
-        elif known.shape is not None:
+            continue
+        _fill_zeros(known, obj[name])
+        if known.shape is not None:
             for item in _items(known, obj[name]):
                 if isinstance(item, dict):
                     prune(known.shape, item)
+
+
+def _fill_zeros(known: FieldType, value: Any) -> None:
+    if known.is_list and isinstance(value, list):
+        value[:] = [_zero(known) if item is None else item for item in value]
+    elif known.is_map and isinstance(value, dict):
+        value.update({key: _zero(known) for key, item in value.items() if item is None})
+
+
+def _zero(known: FieldType) -> Any:
+    if known.shape is not None:
+        return {}
+    match known.kind:
+        case "any":
+            return None
+        case "int-or-string":
+            return 0
+        case "quantity":
+            return "0"
+    return {"string": "", "bool": False}.get(known.scalar, 0)
 
 
 def _items(known: FieldType, value: Any) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from mesh.local.api.resources import Object
 from mesh.local.api.store import Change, Store
 
 CLEANUP: Final = "customresourcecleanup.apiextensions.k8s.io"
+_ROUNDS: Final = 5
 _LOG: Final = logging.getLogger("mesh.local.api")
 
 
@@ -26,6 +27,7 @@ class Housekeeper:
     def __init__(self, store: Store, ca: str) -> None:
         self._store = store
         self._ca = ca
+        self._aggregating = False
 
     def start(self) -> None:
         """Catch up with what the journal brought, then listen."""
@@ -155,6 +157,20 @@ class Housekeeper:
     # -- roles -------------------------------------------------------------------------------
 
     def _aggregate(self) -> None:
+        """Until nothing changes; roles that select each other settle after a few rounds."""
+        if self._aggregating:
+            return
+        self._aggregating = True
+        try:
+            for _ in range(_ROUNDS):
+                before = self._store.revision
+                self._aggregate_once()
+                if self._store.revision == before:
+                    return
+        finally:
+            self._aggregating = False
+
+    def _aggregate_once(self) -> None:
         roles = list(self._store.scan(rbac.CLUSTER_ROLES))
         for role in roles:
             if role.get("aggregationRule"):

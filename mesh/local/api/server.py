@@ -137,8 +137,8 @@ class Api:
         """Replace an object, or its status with `subresource="status"`. Raises ApiError."""
         row = self.resource(resource)
         version = options.version or row.version
-        meta = obj.get("metadata") or {}
-        old = self.read(row, version, meta.get("namespace"), str(meta.get("name", "")))
+        meta = _metadata(obj)
+        old = self.read(row, version, meta.get("namespace"), meta.get("name", ""))
         self._must_name_version(row, old, meta)
         fresh = self._decode(row, version, obj, options)
         if subresource == "status":
@@ -422,6 +422,17 @@ class Api:
             options.warn("mesh local does not evaluate x-kubernetes-validations")
         if row.key in _NOT_ENFORCED:
             options.warn(f"mesh local stores {row.plural} and does not enforce them")
+
+
+def _metadata(obj: Object) -> Object:
+    """The metadata of an object that says where it belongs. Raises ApiError 400."""
+    meta = obj.get("metadata") or {}
+    if not isinstance(meta, dict):
+        raise status.bad_request("metadata is not an object")
+    for part in ("name", "namespace", "resourceVersion", "uid"):
+        if not isinstance(meta.get(part), str | None):
+            raise status.bad_request(f"metadata.{part} is not a string")
+    return meta
 
 
 def _request(

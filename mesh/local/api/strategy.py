@@ -32,7 +32,7 @@ def fold_strings(secret: Object) -> None:
 
 def check_base64(obj: Object, field: str) -> str:
     """The words of Go's decoder when a value is not base64; empty when all are."""
-    for value in (obj.get(field) or {}).values():
+    for value in filter(None, (obj.get(field) or {}).values()):
         try:
             base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):

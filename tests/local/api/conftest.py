@@ -29,12 +29,13 @@ from mesh.local.api.webhooks import Caller
 RANGES = ("10.96.0.0/16", "fd00:96::/112")
 
 
-def make_api(folder: Path, *, call: Caller | None = None, clock: float | None = None) -> Api:
-    """An Api with the objects of every cluster and the namespace `shop`."""
+def make_api(folder: Path, *, call: Caller | None = None, is_bare: bool = False) -> Api:
+    """An Api with the namespace `shop`, and the objects of every cluster unless it is bare."""
     cluster_ips = ClusterIPs(RANGES)
-    store = Store() if clock is None else Store(clock=lambda: clock)
+    store = Store()
     api = Api(store, cluster_ips=cluster_ips, logs=folder / "logs", ca="PEM", call=call)
-    bootstrap.ensure(store, cluster_ips)
+    if not is_bare:
+        bootstrap.ensure(store, cluster_ips)
     asyncio.run(api.create("namespaces", {"metadata": {"name": "shop"}}))
     return api
 

@@ -13,6 +13,14 @@ from tests.e2e.backends import BACKENDS, VARIABLE
 from tests.e2e.stage import Stage, eventually
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(VARIABLE) != "node":
+        skip = pytest.mark.skip(reason="needs a whole Kubernetes node: make test-cluster")
+        for item in items:
+            if item.get_closest_marker("node"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The cluster with nothing in it."""

@@ -75,11 +75,18 @@ def main() -> None:
     folder = Path(sys.argv[1])
     plan: Mapping[str, str] = json.loads((folder / "inside.json").read_text())
     commands: Mapping[str, Sequence[str]] = json.loads((folder / "commands.json").read_text())
-    sys.stdin.readline()
+    _write_whole(folder / "pid", os.readlink("/proc/self"))  # as the machine sees it
+    if not sys.stdin.readline():
+        sys.exit("whoever started the node is gone")
     socket.sethostname(plan["name"])
     _change_root(folder, plan)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _supervise(commands)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").rename(path)
 
 
 def _change_root(folder: Path, plan: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ from tests.cluster.server import ADMIN
 READY_SECONDS: Final = 120.0
 IMPORT_SECONDS: Final = 120.0
 COREDNS: Final = Path(__file__).with_name("coredns.yaml")
-_TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
+_TOOLS: Final = {"ip": "iproute2", **dict.fromkeys(("nsenter", "setsid", "unshare"), "util-linux")}
 
 
 def up(name: str, say: Say) -> Plan:
@@ -114,24 +114,33 @@ def _start(plan: Plan, parts: Parts) -> None:
     """The processes, with mounts and network. They are not ready when this returns."""
     _write_state(plan, parts)
     machine.make_groups(plan)
+    with _waiting_process(plan) as pid:
+        machine.enter_groups(plan, pid)
+        machine.join_network(plan, pid)
+    (plan.folder / "plan.json").write_text(json.dumps(asdict(plan)))
+
+
+@contextmanager
+def _waiting_process(plan: Plan) -> Iterator[int]:
+    """PID 1 of the node, a child of nobody here; it goes on when the block has ended."""
     namespaces = ["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
-    with (plan.logs / "node.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["unshare", *namespaces, sys.executable, "-m", __package__ + ".inside", plan.folder],
+    inside = [sys.executable, "-m", f"{__package__}.inside", str(plan.folder)]
+    file, (ear, mouth) = plan.folder / "pid", os.pipe()
+    with (
+        open(ear, "rb") as waits,
+        open(mouth, "wb") as tells,
+        (plan.logs / "node.log").open("wb") as log,
+    ):
+        subprocess.run(
+            ["setsid", "--fork", "unshare", *namespaces, *inside],
             cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
+            stdin=waits,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            check=True,
         )
-    pid = _await(lambda: _child(process.pid), 10.0, f"see {log.name}")
-    (plan.folder / "pid").write_text(str(pid))
-    machine.enter_groups(plan, pid)
-    machine.join_network(plan, pid)
-    assert process.stdin is not None
-    process.stdin.write(b"go\n")
-    process.stdin.close()
-    (plan.folder / "plan.json").write_text(json.dumps(asdict(plan)))
+        yield int(_await(lambda: file.exists() and file.read_text(), 20.0, f"see {log.name}"))
+        tells.write(b"go\n")
 
 
 def _write_state(plan: Plan, parts: Parts) -> None:
@@ -224,15 +233,6 @@ def _await(probe: Callable[[], Any], seconds: float, problem: str) -> Any:
     return value
 
 
-def _child(pid: int) -> int:
-    """The process that `unshare` forked into the new namespaces, 0 before."""
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return 0
-    return int(listed[0]) if listed else 0
-
-
 def _inside(plan: Plan) -> list[str]:
     return ["nsenter", f"--target={_pid(plan)}", "--mount", "--net", "--pid", "--uts", "--ipc"]
 
@@ -257,15 +257,15 @@ def _stop(plan: Plan, *, keep_logs: bool) -> None:
         plan.folder.rmdir()
 
 
+def lock_file(name: str) -> Path:
+    """Held while a node comes or goes."""
+    return cache_home() / "nodes" / f"{name}.lock"
+
+
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    folder = cache_home() / "nodes"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as lock:
+    file = lock_file(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def environ(plan: Plan) -> Mapping[str, str]:
-    """The environment of commands that talk to the node."""
-    return {**os.environ, "KUBECONFIG": str(plan.kubeconfig)}

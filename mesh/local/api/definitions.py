@@ -5,9 +5,12 @@ Definitions establish at once. Conversion is by apiVersion alone (strategy None)
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from mesh.local.api.discovery import version_rank
 from mesh.local.api.resources import (
@@ -207,6 +210,7 @@ def row(definition: Mapping[str, Any]) -> Resource | None:
         singular=names.get("singular", ""),
         list_kind=names.get("listKind", ""),
         custom=versions,
+        digest=hashlib.sha256(msgspec.json.encode(spec)).hexdigest(),
     )
 
 

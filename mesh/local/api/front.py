@@ -6,6 +6,8 @@ Everything that is refused is answered with a `Status`; a bug costs one request.
 from __future__ import annotations
 
 import logging
+import time
+from email.utils import formatdate
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +24,7 @@ from mesh.local.api.tokens import Signer
 from mesh.local.api.users import User
 
 _LOG: Final = logging.getLogger("mesh.local.api")
+_YEAR: Final = 365 * 86400  # seconds
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _LEFT_OUT: Final = {
     "exec": "exec: run the command on the machine, pods are processes there",
@@ -137,9 +140,9 @@ class Front:
             case ["openapi", "v3"]:
                 return json_response(openapi.root(self._registry))
             case ["openapi", "v3", "api", version]:
-                return self._openapi("", version)
+                return self._openapi("", version, request.query.get("hash"))
             case ["openapi", "v3", "apis", group, version]:
-                return self._openapi(group, version)
+                return self._openapi(group, version, request.query.get("hash"))
             case [".well-known", "openid-configuration"]:
                 return json_response(self._issuer())
             case ["openid", "v1", "jwks"]:
@@ -161,7 +164,7 @@ class Front:
         found = discovery.resource_list(self._registry, group, version)
         return _or_404(found, f"API version {group}/{version}" if group else version)
 
-    def _openapi(self, group: str, version: str) -> web.Response:
+    def _openapi(self, group: str, version: str, wanted: str | None) -> web.Response:
         key = (self._registry.generation, f"{group}/{version}")
         if key not in self._documents:
             found = openapi.document(self._registry, group, version)
@@ -171,7 +174,11 @@ class Front:
             for old in stale:
                 del self._documents[old]
             self._documents[key] = msgspec.json.encode(found)
-        headers = {"Content-Type": "application/json", "Cache-Control": "public"}
+        headers = {"Content-Type": "application/json", "Vary": "Accept"}
+        if wanted is not None and wanted == openapi.digest(self._registry, group, version):
+            headers["Cache-Control"] = "public, immutable"
+            headers["Expires"] = formatdate(time.time() + _YEAR, usegmt=True)
+            headers["ETag"] = f'"{wanted}"'
         return web.Response(body=self._documents[key], headers=headers)
 
     def _issuer(self) -> Object:

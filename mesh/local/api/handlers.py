@@ -164,16 +164,18 @@ class Handlers:
     async def _watch(self, call: Call) -> web.StreamResponse:
         row, version = call.row, call.target.version
         asked = WatchRequest.parse(call.query)
-        self._test(call)
+        test = self._test(call)
         store = self.api.store
         if asked.since is not None and asked.since > store.revision:
             raise status.expired(asked.since, store.revision)
         if asked.since == -1:
             asked = replace(asked, since=store.revision)
-        labels, fields = call.query.get("labelSelector", ""), call.query.get("fieldSelector", "")
         wanted = negotiate.transformed(call.request.headers.get("Accept", ""))
         watch = store.watch(
-            row.store_key, call.namespace, since=asked.since, labels=labels, fields=fields
+            row.store_key,
+            call.namespace,
+            since=asked.since,
+            test=lambda obj: test(kinds.to_version(row, version, obj)),
         )
         self._watches.add(watch)
         shown = _Shown(self, call, wanted)

@@ -8,10 +8,10 @@ lightkube's models with their descriptions, custom ones from their definitions.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mesh import __version__
 from mesh.local.api import fields
 from mesh.local.api.fields import FieldType, Shape
 from mesh.local.api.resources import Object, Registry, Resource
@@ -30,11 +30,15 @@ def root(registry: Registry) -> Object:
     paths: Object = {}
     for group, version in _group_versions(registry):
         where = f"apis/{group}/{version}" if group else f"api/{version}"
-        digest = hashlib.sha256(
-            json.dumps([repr(r) for r in _members(registry, group, version)]).encode()
-        ).hexdigest()
-        paths[where] = {"serverRelativeURL": f"/openapi/v3/{where}?hash={digest.upper()}"}
+        found = digest(registry, group, version)
+        paths[where] = {"serverRelativeURL": f"/openapi/v3/{where}?hash={found}"}
     return {"paths": paths}
+
+
+def digest(registry: Registry, group: str, version: str) -> str:
+    """What a document hangs on: our own version, and the definitions of custom kinds."""
+    parts = [f"{r.key} {r.kind} {r.digest}" for r in _members(registry, group, version)]
+    return hashlib.sha256("\n".join([__version__, *sorted(parts)]).encode()).hexdigest().upper()
 
 
 def document(registry: Registry, group: str, version: str) -> Object | None:

@@ -2,7 +2,8 @@
 
 Files lie under `<logs>/<namespace>/<pod>/<container>.log`; the run before the last restart
 under `<container>.previous.log`. A line may begin with an RFC 3339 time and a space, which
-is cut off unless `timestamps` asks for it; lines without one pass every `sinceTime`.
+is cut off unless `timestamps` asks for it. Lines without one pass every `sinceTime`, but
+for those of a file that was last written before.
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ async def lines(
         return
     sent = 0
     with file:
+        if asked.after is not None and not asked.follow and _is_older(file, asked.after):
+            return
         if asked.tail is not None:
             _seek_tail(file, asked.tail)
         rest = b""
@@ -165,6 +168,10 @@ async def lines(
                 yield out
             if asked.limit is not None and sent >= asked.limit:
                 return
+
+
+def _is_older(file: BinaryIO, after: float) -> bool:
+    return os.fstat(file.fileno()).st_mtime < after
 
 
 def _reopened(path: Path, file: BinaryIO) -> BinaryIO:

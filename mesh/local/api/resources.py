@@ -76,6 +76,7 @@ class Resource:
     subresources: tuple[str, ...] = ()
     generation: bool = False  # metadata.generation counts changes of the desired state
     custom: tuple[CustomVersion, ...] = ()  # served versions of a custom resource, best first
+    digest: str = ""  # of a custom definition, so that documents made of it can be cached
     stored_as: str = ""  # the key under which objects are kept, when it is another resource's
 
     @property

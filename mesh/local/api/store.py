@@ -234,14 +234,15 @@ class Store:
         since: int | None = None,
         labels: str = "",
         fields: str = "",
+        test: Test | None = None,
     ) -> Watch:
         """Changes as (type, object) from this call on; none is lost before the first read.
 
         `since` None gives each present object as ADDED first, then changes. Otherwise all
-        changes after that revision; raises ApiError 410 when it is too old. Use `async with`
-        or `close()`.
+        changes after that revision; raises ApiError 410 when it is too old. Selects by
+        `labels` and `fields`, or by `test`. Use `async with` or `close()`.
         """
-        test = parse_selectors(labels, fields)
+        test = test or parse_selectors(labels, fields)
         if since is not None and since < self._oldest:
             raise status.expired(since, self._oldest)
         watch = Watch(self, resource, namespace, test)

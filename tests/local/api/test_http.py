@@ -95,6 +95,30 @@ def test_a_watch_ends_after_its_timeout(server: Server) -> None:
         assert answer.read() == b""
 
 
+def test_events_are_one_kind_in_two_dialects(server: Server) -> None:
+    server.namespace("events")
+    core, modern = (
+        "/api/v1/namespaces/events/events",
+        "/apis/events.k8s.io/v1/namespaces/events/events",
+    )
+    event = {
+        "metadata": {"name": "e"},
+        "regarding": {"kind": "Pod", "name": "p", "namespace": "events"},
+        "note": "words",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reason": "Why",
+        "reportingController": "me",
+    }
+
+    server.call("POST", modern, event, code=201)
+
+    with server.open("GET", f"{modern}?watch=1&fieldSelector=regarding.name%3Dp") as answer:
+        ((_, shown),) = events(answer, 1)
+    found = server.call("GET", f"{core}?fieldSelector=involvedObject.name%3Dp")["items"]
+    assert (shown["note"], shown["regarding"]["name"]) == ("words", "p")
+    assert [(e["message"], e["reportingComponent"]) for e in found] == [("words", "me")]
+
+
 # -- who asks ----------------------------------------------------------------------------------
 
 
@@ -322,6 +346,34 @@ def test_the_proxy_passes_all_but_the_callers_proof(server: Server) -> None:
     assert b"x-token" in names
     assert b"authorization" not in names
     assert "error trying to reach service" in gone["message"]
+
+
+def test_the_proxy_finds_a_service_by_its_ready_endpoint(server: Server) -> None:
+    space = f"/api/v1/namespaces/{server.namespace('served')}/services"
+    spec = {"clusterIP": "None", "ports": [{"name": "web", "port": 80}]}
+    server.call("POST", space, {"metadata": {"name": "s"}, "spec": spec}, code=201)
+    none = server.call("GET", f"{space}/s:web/proxy/", code=503)
+    heard: list[bytes] = []
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        labels = {"kubernetes.io/service-name": "s"}
+        endpoints = {
+            "metadata": {"name": "s", "labels": labels},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["127.0.0.1"]}],
+            "ports": [{"name": "web", "port": port}],
+        }
+        slices = "/apis/discovery.k8s.io/v1/namespaces/served/endpointslices"
+        server.call("POST", slices, endpoints, code=201)
+        thread = threading.Thread(target=answer_once, args=(listener, heard))
+        thread.start()
+        with server.open("POST", f"{space}/s:80/proxy/x", b"body") as answer:
+            assert answer.read() == b"hi"
+        thread.join()
+
+    assert none["message"] == 'no endpoints available for service "s"'
+    assert heard[0] == b"POST /x HTTP/1.1"
 
 
 ALLOW = {

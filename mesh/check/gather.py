@@ -209,7 +209,7 @@ class _Gathering:
         roots = await read(lambda: self._client.get("configmaps", labels.TRUST_ROOTS, mesh))
         self._values["trust_roots"] = roots
         if pods.error is not None:
-            self._values["proxies"] = Read[ProxiesAnswer](error=pods.error)
+            self._values["proxies"] = Read(error=pods.error)
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._proxies, pods.got or [])

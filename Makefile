@@ -3,10 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
-ROLES := mesh init proxy identity destination
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api bench cluster cluster-down test-cluster clean
+.PHONY: help setup demo test check format test-api bench cluster cluster-down test-cluster lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +53,12 @@ test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
 	@deploy/setup.sh --bench-tools
 	@$(BIN)/python -m tests.bench $(if $(SHORT),--short)
+
+LOCK := uv pip compile --quiet --generate-hashes --python-version 3.11 --universal --no-header --no-annotate
+lock: ## choose and hash the newest dependencies again (needs uv)
+	$(LOCK) requirements/build.in -o requirements/build.lock
+	$(LOCK) pyproject.toml --extra init -o requirements/image.lock
+	$(LOCK) pyproject.toml --extra init --group dev -o requirements/dev.lock
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

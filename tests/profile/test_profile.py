@@ -70,7 +70,7 @@ def test_every_literal_path_meets_its_own_route(found: dict[str, Any]) -> None:
 
 
 def test_the_longer_pattern_goes_first() -> None:
-    found = {"/items/{id}": {"get": {}}, "/items/{id}.json": {"get": {}}}
+    found: dict[str, Any] = {"/items/{id}": {"get": {}}, "/items/{id}.json": {"get": {}}}
 
     made = build_profile("o", "shop", "c", read_openapi({"openapi": "3.0.0", "paths": found}))
 

@@ -32,6 +32,19 @@ async def show_page(request: web.Request) -> web.Response:
     return web.Response(text=page, content_type="text/html")
 
 
+async def is_open(request: web.Request) -> web.Response:
+    """Whether customers may come: {"open": true} once catalogue and orders are there."""
+    client = request.app[CLIENT]
+    try:
+        async with client.get(f"{address_of('catalogue', 8080)}/items") as answer:
+            found = answer.status == 200
+        async with client.get(f"{address_of('orders', 8080)}/open") as answer:
+            found = found and bool((await answer.json())["open"])
+    except (ClientError, TimeoutError, ValueError, KeyError):
+        found = False
+    return web.json_response({"open": found})
+
+
 async def pass_on(request: web.Request) -> web.Response:
     """Send /api/items... to catalogue and /api/orders... to orders; answer what they answer."""
     path = request.path.removeprefix("/api")
@@ -58,6 +71,7 @@ async def pass_on(request: web.Request) -> web.Response:
 def main() -> None:
     app = make_app()
     app.router.add_get("/", show_page)
+    app.router.add_get("/open", is_open)
     app.router.add_route("*", r"/api/{rest:(items|orders).*}", pass_on)
     serve(app)
 

@@ -1,4 +1,4 @@
-"""Asks the gateway at a steady rate and counts what comes back.
+"""Asks the gateway at a steady rate, once the shop is open, and counts what comes back.
 
 $RATE requests a second (20), of which every fifth places an order. `GET /stats` gives the
 counts as JSON, so that a test can hold the mesh's numbers against them, `GET /recent` the
@@ -24,6 +24,7 @@ from mesh.local.shop.web import CLIENT, address_of, make_app, serve
 RATE = float(os.environ.get("RATE", "20"))
 _LOG_EVERY = 10.0  # seconds
 _KEPT = 20_000  # newest answers
+_KNOCK_EVERY = 0.2  # seconds
 
 
 class Load:
@@ -40,6 +41,7 @@ class Load:
 
     async def run(self, client: ClientSession) -> None:
         """Start requests on a fixed schedule for ever; a slow answer does not slow the rate."""
+        await self._wait_until_open(client)
         number, due, logged = 0, time.monotonic(), time.monotonic()
         while True:
             if not self.running.is_set():
@@ -53,6 +55,14 @@ class Load:
                 logged = due
                 logging.info("%s", dict(self.counts))
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def _wait_until_open(self, client: ClientSession) -> None:
+        while True:
+            with contextlib.suppress(ClientError, TimeoutError, ValueError, KeyError):
+                async with client.get(f"{address_of('gateway', 8080)}/open") as answer:
+                    if (await answer.json())["open"]:
+                        return
+            await asyncio.sleep(_KNOCK_EVERY)
 
     async def settle(self) -> None:
         """Wait until nothing is in flight."""

@@ -42,24 +42,41 @@ async def show_order(request: web.Request) -> web.Response:
     return web.json_response(order)
 
 
+async def is_open(request: web.Request) -> web.Response:
+    """Whether an order could be placed now: stock answers."""
+    try:
+        greeting = await _talk_to_stock("")
+    except (OSError, TimeoutError):
+        greeting = []
+    return web.json_response({"open": greeting[:1] == ["STOCK"]})
+
+
 async def reserve(item: str) -> int:
     """One piece of `item` from stock; how many are left. Raises ValueError on a refusal."""
-    host, _, port = os.environ.get("STOCK_ADDRESS", "stock:7000").rpartition(":")
-    async with asyncio.timeout(5):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            await reader.readline()  # the banner: stock speaks first
-            writer.write(f"RESERVE {item}\n".encode())
-            answer = (await reader.readline()).decode().split()
-        finally:
-            writer.close()
+    answer = await _talk_to_stock(f"RESERVE {item}\n")
     if answer[:1] != ["OK"]:
         raise ValueError(f"stock answered {' '.join(answer) or 'nothing'}")
     return int(answer[1])
 
 
+async def _talk_to_stock(line: str) -> list[str]:
+    """The words of stock's answer to `line`; of its greeting when there is nothing to say."""
+    host, _, port = os.environ.get("STOCK_ADDRESS", "stock:7000").rpartition(":")
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            words = await reader.readline()  # stock speaks first
+            if line:
+                writer.write(line.encode())
+                words = await reader.readline()
+        finally:
+            writer.close()
+    return words.decode().split()
+
+
 def main() -> None:
     app = make_app()
+    app.router.add_get("/open", is_open)
     app.router.add_post("/orders", place_order)
     app.router.add_get(r"/orders/{number:\d+}", show_order)
     serve(app)

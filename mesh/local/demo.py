@@ -48,6 +48,10 @@ class Stage:
         click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}")
 
     @property
+    def apply_command(self) -> str:
+        return "kubectl apply" if self.kubectl else "mesh local apply"
+
+    @property
     def environ(self) -> dict[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
@@ -56,7 +60,7 @@ class Stage:
         return self._run([sys.executable, "-m", "mesh", *args], check=check, quiet=quiet)
 
     def apply(self, text: str) -> None:
-        """kubectl apply -f -, or mesh local apply where there is no kubectl."""
+        """Apply manifests with kubectl, or with our own command where there is none."""
         command = [self.kubectl, "apply", "-f", "-"] if self.kubectl else None
         self._run(command or [sys.executable, "-m", "mesh", "local", "apply", "-f", "-"], text)
 
@@ -109,16 +113,16 @@ def _start(state: Path | None) -> Stage:
 
 def _demonstrate(stage: Stage, *, farewell: bool = True) -> int:
     stage.apply(stage.mesh("install"))
-    stage.say("mesh install | kubectl apply -f -")
+    stage.say(f"mesh install | {stage.apply_command} -f -")
     stage.mesh("check", "--wait", "60s", "-o", "short")
     stage.say("mesh check: everything is in order")
     image = _image()
     stage.apply(yaml.safe_dump_all(manifests.shop(image), sort_keys=False))
     stage.apply(yaml.safe_dump_all(manifests.profile(), sort_keys=False))
     _wait_for_shop(stage)
-    stage.say("kubectl apply -f shop.yaml: 7 pods, each with a proxy, are ready")
+    stage.say(f"{stage.apply_command} -f shop.yaml: 7 pods, each with a proxy, are ready")
     stage.apply(yaml.safe_dump_all(manifests.split(), sort_keys=False))
-    stage.say("kubectl apply -f split.yaml: 10 % of the catalogue's traffic to version 2")
+    stage.say(f"{stage.apply_command} -f split.yaml: 10 % of the catalogue to version 2")
     table = _wait_for_traffic(stage)
     stage.say("mesh stat: live traffic, every connection with mutual TLS")
     click.echo()

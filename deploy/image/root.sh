@@ -6,8 +6,15 @@ set -eu
 root=$1
 release=trixie # OpenSSL 3.5 and a CPython built with profile-guided optimisation
 
-mmdebstrap --quiet --variant=extract --include=base-files,iptables,libstdc++6,python3 \
-  "$release" "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# python-iptables 1.2.0 reads structures of libxtables that iptables 1.8.11 changed without a new
+# version of the library: the last release before that one
+old=bookworm
+iptables='iptables=1.8.9*,libip4tc2=1.8.9*,libip6tc2=1.8.9*,libxtables12=1.8.9*'
+
+mmdebstrap --quiet --variant=extract \
+  --include="base-files,$iptables,libc-bin,libstdc++6,python3" \
+  "$release" "$root" "deb $mirror $release main" "deb $mirror $old main"
 
 cd "$root"
 mkdir -p opt/mesh tmp var/run proc sys dev
@@ -25,10 +32,14 @@ for family in iptables ip6tables; do
   done
 done
 
-# what only builds, documents or installs; copyright files stay
+# what only builds, documents or installs; copyright files stay, and ldconfig, by which
+# python-iptables finds its libraries
 find usr/share/doc -type f ! -name copyright -delete
 find usr/share/doc -type l -delete
 find usr/share/doc -type d -empty -delete
+rm -rf usr/bin/catchsegv usr/bin/getconf usr/bin/getent usr/bin/iconv usr/bin/ldd \
+  usr/bin/locale* usr/bin/ld.so usr/bin/pldd usr/bin/tzselect usr/bin/zdump usr/sbin/iconvconfig \
+  usr/sbin/zic
 rm -rf boot etc/apt etc/cron.daily etc/dpkg etc/debconf.conf etc/hostname etc/logrotate.d \
   etc/resolv.conf etc/skel etc/update-motd.d home \
   usr/bin/debconf* usr/bin/dpkg* usr/bin/mawk usr/bin/pdb3* usr/bin/py3* usr/bin/pydoc3* \

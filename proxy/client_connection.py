@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
 from proxy import guard
@@ -341,6 +341,14 @@ def _ignore(data: bytes) -> bool:
     return False
 
 
+class Kept(Protocol):
+    """A client's connection as its keeper sees it."""
+
+    def end(self) -> None: ...
+    def abort(self) -> None: ...
+    def check(self, now: float) -> None: ...
+
+
 class Keeper:
     """What connections share: the loop's clock, who is open, and whether we are stopping."""
 
@@ -349,6 +357,6 @@ class Keeper:
     def __init__(self, loop: Any) -> None:
         self.loop = loop
         self.now: Callable[[], float] = monotonic
-        self.clients: set[ClientConnection] = set()
+        self.clients: set[Kept] = set()
         self.tunnels: set[Tunnel] = set()
         self.is_draining = False

@@ -22,7 +22,7 @@ MAX_FIELDS: Final = 128
 MAX_CHUNK_OVERHEAD: Final = 4096  # bytes of chunk framing beyond the allowance
 CHUNK_ALLOWANCE: Final = 32  # bytes of framing that a chunk may need
 
-PLAIN, DROPPED, HOST, LENGTH, CODING, CONNECTION, UPGRADE, TE, TWIN = range(9)
+PLAIN, DROPPED, HOST, LENGTH, CODING, CONNECTION, UPGRADE, TE, TWIN, OURS = range(10)
 
 _KINDS: Final = {
     b"host": HOST,

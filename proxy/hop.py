@@ -8,25 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
-from mesh.core.labels import ALPN_HTTP1, ALPN_OPAQUE
+from mesh.core.labels import ALPN_HTTP1, ALPN_HTTP2, ALPN_OPAQUE
 from mesh.core.model import Endpoint
 from mesh.core.names import join_address
 from proxy.balance import Load
 from proxy.dial import Dial, Dialler, Mesh
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, ServerSide
 from proxy.http1 import KEEP, STRIP
 from proxy.pool import APPLICATION_IDLE, PEER_IDLE, Pool
 from proxy.seams import Transport
 from proxy.server_connection import ServerConnection
+from proxy.server_streams import ServerStreams
 from proxy.telemetry import TcpSeries
+
+Failed = Callable[[Exchange, str], None]
 
 
 class Hop:
-    """One endpoint as this proxy sees it. `tcp` counts the connections made to it."""
+    """One endpoint as this proxy sees it. `tcp` counts the connections made to it.
+
+    To a peer's proxy requests share a few HTTP/2 connections; upgrades, and peers that do not
+    speak it, get HTTP/1 connections of their own, as an application does.
+    """
 
     __slots__ = (
         "_dialler",
+        "_links",
+        "_waiting",
         "address",
         "endpoint",
         "is_local",
@@ -35,6 +45,7 @@ class Hop:
         "mesh",
         "pool",
         "references",
+        "take",
         "tcp",
         "trust",
         "used",
@@ -53,21 +64,88 @@ class Hop:
         self.references = 0
         self.mesh: Mesh | None = None
         if endpoint.identity and not local:
-            alpn = ALPN_OPAQUE if endpoint.opaque else ALPN_HTTP1
-            self.mesh = Mesh(endpoint.identity, (alpn,))
+            alpn = (ALPN_OPAQUE,) if endpoint.opaque else (ALPN_HTTP2, ALPN_HTTP1)
+            self.mesh = Mesh(endpoint.identity, alpn)
         # A proxy's answers may carry our fields; an application's may not.
         self.trust = KEEP if self.mesh is not None and not endpoint.opaque else STRIP
         self.pool: Pool[ServerConnection] = Pool(
             APPLICATION_IDLE if self.mesh is None else PEER_IDLE
         )
+        self._links: list[ServerStreams] = []
+        self._waiting: list[tuple[Exchange, Failed]] | None = None  # for a link being dialled
+        # What serves the next request at once, or None: `send_fresh` then.
+        self.take: Callable[[], ServerSide | None] = self.pool.take
+        if self.mesh is not None and not endpoint.opaque:
+            self.take = self._take_stream
 
-    def send_fresh(self, exchange: Exchange, failed: Callable[[Exchange, str], None]) -> None:
-        """Give the exchange a connection of its own, newly opened."""
+    def _take_stream(self) -> ServerSide | None:
+        for link in self._links:
+            if link.has_room:
+                return link.open_stream()
+        return self.pool.take()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether there is a connection."""
+        return self.pool.open > 0 or bool(self._links)
+
+    def send_fresh(self, exchange: Exchange, failed: Failed) -> None:
+        """Give the exchange a connection that is newly opened, its own where it has to be."""
+        mesh = self.mesh
+        if mesh is None or mesh.alpn[0] != ALPN_HTTP2:
+            self._send_alone(exchange, failed, mesh)
+        elif exchange.request.upgrade:
+            self._send_alone(exchange, failed, Mesh(mesh.identity, (ALPN_HTTP1,)))
+        elif self._waiting is not None:
+            self._wait(exchange, failed)
+        else:
+            self._waiting = []
+            self._wait(exchange, failed)
+            self.dial(self._link_opened, self._link_failed, mesh)
+
+    def _send_alone(self, exchange: Exchange, failed: Failed, mesh: Mesh | None) -> None:
         def opened(transport: Transport) -> None:
             exchange.attach(self._adopt(transport))
 
-        exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), self.mesh)
+        exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
+
+    def _wait(self, exchange: Exchange, failed: Failed) -> None:
+        """Several exchanges wait for one link."""
+        assert self._waiting is not None
+        entry = (exchange, failed)
+        self._waiting.append(entry)
+        exchange.attempt = _Waiter(self._waiting, entry)
+
+    def _link_opened(self, transport: Transport) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        if chosen != ALPN_HTTP2:
+            self._fall_back(transport, waiting)
+            return
+        link = ServerStreams(transport, self, monotonic())
+        transport.set_protocol(link)
+        self._links.insert(0, link)
+        self.tcp.add(link)
+        if self.is_retired:
+            link.close()
+        for exchange, _ in waiting:
+            exchange.attach(link.open_stream())
+
+    def _fall_back(self, transport: Transport, waiting: list[tuple[Exchange, Failed]]) -> None:
+        """The peer speaks HTTP/1 only: one connection each."""
+        connection = self._adopt(transport)
+        if not waiting:
+            connection.close()
+            return
+        mesh = self.mesh and Mesh(self.mesh.identity, (ALPN_HTTP1,))
+        for exchange, failed in waiting[1:]:
+            self._send_alone(exchange, failed, mesh)
+        waiting[0][0].attach(connection)
+
+    def _link_failed(self, reason: str) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for exchange, failed in waiting:
+            failed(exchange, reason)
 
     def dial(
         self, opened: Callable[[Transport], None], failed: Callable[[str], None], mesh: Mesh | None
@@ -109,6 +187,11 @@ class Hop:
         self.pool.drop(connection)
         self.tcp.remove(connection, error)
 
+    def streams_lost(self, streams: ServerStreams, error: BaseException | None) -> None:
+        if streams in self._links:
+            self._links.remove(streams)
+        self.tcp.remove(streams, error)
+
     # -- the owner calls -----------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
@@ -116,13 +199,38 @@ class Hop:
         self.load.fade(now)
         for connection in self.pool.expire(now):
             connection.close()
+        for link in self._links:
+            if not link.streams and now - link.idle_since >= PEER_IDLE:
+                link.close()
 
     def renew(self) -> None:
-        """Credentials have changed: idle connections end, new ones use the new leaf."""
+        """Credentials have changed: what is idle ends, new connections use the new leaf."""
         for connection in self.pool.empty():
             connection.close()
+        for link in list(self._links):
+            link.close()
 
     def retire(self) -> None:
         """The endpoint is gone: finish what runs, keep nothing."""
         self.is_retired = True
         self.renew()
+
+    def abort(self) -> None:
+        """End all connections at once."""
+        self.retire()
+        for link in list(self._links):
+            link.abort()
+
+
+class _Waiter:
+    """An exchange's place among those that wait for one link."""
+
+    __slots__ = ("_entry", "_waiting")
+
+    def __init__(self, waiting: list[Any], entry: Any) -> None:
+        self._waiting = waiting
+        self._entry = entry
+
+    def cancel(self) -> None:
+        if self._entry in self._waiting:
+            self._waiting.remove(self._entry)

@@ -28,6 +28,7 @@ from proxy import retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
 from proxy.client_connection import ClientConnection, Keeper
+from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify, read_hello
 from proxy.dial import Dialler
 from proxy.exchange import Exchange
@@ -45,7 +46,7 @@ from proxy.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
-ALPN: Final = (labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
+ALPN: Final = (labels.ALPN_HTTP2, labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
 HANDSHAKE_SECONDS: Final = 5.0
 MAX_CLASSED: Final = 512
 _MESH: Final = "mesh"
@@ -80,6 +81,7 @@ class Inbound:
         self.verdicts = Verdicts()
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         self.server_name = mesh_tls.server_name(credentials.identity)
+        self.alpn: tuple[str, ...] = ALPN
         self._dialler = dialler
         self._pattern = pattern
         self._hops: dict[tuple[str, int], Hop] = {}
@@ -126,7 +128,7 @@ class Inbound:
         """Close idle connections to the application; forget ports that nobody uses."""
         for key, hop in list(self._hops.items()):
             hop.expire(now)
-            if hop.pool.open == 0 and hop.load.pending == 0 and now - hop.used > 60.0:
+            if not hop.is_in_use and hop.load.pending == 0 and now - hop.used > 60.0:
                 del self._hops[key]
 
     def _on_change(self, view: View, update: Update) -> None:
@@ -225,7 +227,9 @@ class InboundConnection:
             hello = read_hello(data)
             if hello is None:
                 return None
-            if hello.server_name == self._in.server_name and any(a in ALPN for a in hello.alpn):
+            if hello.server_name == self._in.server_name and any(
+                a in self._in.alpn for a in hello.alpn
+            ):
                 return _MESH
             return Verdict.OPAQUE.value
         protocol = self._in.protocol(self._port)
@@ -250,7 +254,7 @@ class InboundConnection:
     def _terminate(self) -> None:
         """End the TLS of one of our proxies and prove who it is."""
         try:
-            context = self._in.credentials.server_context(ALPN)
+            context = self._in.credentials.server_context(self._in.alpn)
         except IdentityError as error:
             self._refuse(error.reason)
             return
@@ -278,7 +282,12 @@ class InboundConnection:
         inside = Opening(link, self._in.loop, self._gone)
         link.set_protocol(inside)
         self._opening = inside
-        if link.ssl.selected_alpn_protocol() == labels.ALPN_HTTP1:
+        alpn = link.ssl.selected_alpn_protocol()
+        if alpn == labels.ALPN_HTTP2:
+            streams = ClientStreams(link, self, self._in.keeper)
+            self._tcp.add(streams)
+            inside.take(streams)
+        elif alpn == labels.ALPN_HTTP1:
             self._serve_http(inside, COLLECT)
         else:
             self._serve_opaque(inside)

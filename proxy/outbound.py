@@ -218,7 +218,7 @@ class OutboundConnection:
         if not exchange.request.host:
             exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
         self._hand(exchange, hop)
-        connection = hop.pool.take()
+        connection = None if exchange.request.upgrade else hop.take()
         if connection is not None:
             exchange.attach(connection)
         else:

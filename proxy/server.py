@@ -273,7 +273,7 @@ class Server:
         for client in list(self.keeper.clients):
             client.abort()
         for hop in self.hops():
-            hop.retire()
+            hop.abort()
         self._access.flush()
         await asyncio.sleep(0)
 

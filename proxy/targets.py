@@ -315,7 +315,7 @@ class Targets:
         """Close idle connections; forget hops that nothing leads to."""
         for endpoint, hop in list(self._hops.items()):
             hop.expire(now)
-            if hop.references <= 0 and hop.pool.open == 0 and now - hop.used > 60.0:
+            if hop.references <= 0 and not hop.is_in_use and now - hop.used > 60.0:
                 del self._hops[endpoint]
 
     def _hop(self, endpoint: Endpoint) -> Hop:

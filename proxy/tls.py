@@ -216,27 +216,33 @@ class TlsLink:
             self._read()
 
     def _read(self) -> None:
-        read = self.ssl.read
-        pending = self._in
+        """Decrypt what came; the receiver above gets it in one piece."""
+        link, pending = self.ssl, self._in
+        parts: list[bytes] = []
+        ended = False
+        failure: ssl.SSLError | None = None
         try:
-            while not self._received_end:
-                data = read(RECORD)
-                if not data:
-                    self._end()
-                    return
-                if self._inner is not None:
-                    self._inner.data_received(data)
-                if not pending.pending and not self.ssl.pending():
-                    return
-                if self._lost or self._closing:
-                    return
+            while not ended:
+                data = link.read(RECORD)
+                if data:
+                    parts.append(data)
+                    if not pending.pending and not link.pending():
+                        break
+                else:
+                    ended = True
         except ssl.SSLWantReadError:
             if self._out.pending:
                 self._send()
         except ssl.SSLZeroReturnError:
-            self._end()
+            ended = True
         except ssl.SSLError as error:
-            self._fail(error)
+            failure = error
+        if parts and self._inner is not None:
+            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if failure is not None:
+            self._fail(failure)
+        elif ended and not self._received_end:
+            self._end()
 
     def _end(self) -> None:
         """close_notify: the peer's side has ended; ours may go on."""

@@ -25,6 +25,7 @@ from proxy.targets import Targets
 from proxy.telemetry import Telemetry
 from proxy.tls import Flusher
 from tests.proxy.fakes import CLUSTER_IP, WEB, FakeDiscovery, settings
+from tests.proxy.memory import MemoryTransport
 
 SMALL: Final = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
 REALISTIC: Final = (
@@ -54,30 +55,6 @@ REALISTIC_RESPONSE: Final = (
 )
 
 
-class MemoryTransport:
-    """Remembers what was written and who receives."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.write = self.written.append
-        self.protocol: Any = None
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def write_eof(self) -> None: ...
-
-    def get_extra_info(self, name: str) -> Any:
-        return None
-
-
 class MemoryDialler(Dialler):
     """Opens memory transports at once."""
 
@@ -101,8 +78,7 @@ def build(loop: asyncio.AbstractEventLoop, credentials: Any) -> tuple[Outbound, 
     keeper = Keeper(loop)
     dialler = MemoryDialler(loop, credentials, Flusher(loop), timeout=1.0, mesh_namespace="mesh")
     endpoints = tuple(
-        Endpoint(f"10.0.0.{i}", 80, identity="web.shop", pod=f"web-{i}", namespace="shop")
-        for i in (1, 2, 3)
+        Endpoint(f"10.0.0.{i}", 80, pod=f"web-{i}", namespace="shop") for i in (1, 2, 3)
     )
     discovery.update(
         Target(

@@ -14,6 +14,7 @@ from tests.proxy.fakes import CLUSTER_IP, WEB
 from tests.proxy.world import World, free_port, on_loop, request
 from tests.support.authority import TrustChain, workload
 
+over_both = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])  # between them
 CLOSE = b"Connection: close\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: web\r\n" + CLOSE
@@ -140,8 +141,9 @@ async def test_a_client_of_another_authority_is_refused(tmp_path: Path) -> None:
         assert headers["mesh-reason"].split(";")[0] in ("tls-failed", "server-closed")
 
 
+@over_both
 @on_loop
-async def test_renewed_credentials_cut_no_request(tmp_path: Path) -> None:
+async def test_renewed_credentials_cut_no_request(tmp_path: Path, http2: bool) -> None:
     begun, released = asyncio.Event(), asyncio.Event()
 
     async def slow(reader: Reader, writer: Writer) -> None:
@@ -150,7 +152,7 @@ async def test_renewed_credentials_cut_no_request(tmp_path: Path) -> None:
         await released.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(slow)
         world.route()
         reader, writer = await world.client.connect()
@@ -203,8 +205,9 @@ async def test_a_missing_leaf_fails_its_share_and_no_more(tmp_path: Path) -> Non
         assert statuses == [200, 200, 200, 503, 200]
 
 
+@over_both
 @on_loop
-async def test_a_request_that_takes_too_long_is_answered_for(tmp_path: Path) -> None:
+async def test_a_request_that_takes_too_long_is_answered_for(tmp_path: Path, http2: bool) -> None:
     cut = asyncio.Event()
 
     async def silent(reader: Reader, writer: Writer) -> None:
@@ -213,7 +216,7 @@ async def test_a_request_that_takes_too_long_is_answered_for(tmp_path: Path) -> 
         cut.set()
         writer.close()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(silent)
         world.route(timeout=0.5)
 
@@ -224,8 +227,9 @@ async def test_a_request_that_takes_too_long_is_answered_for(tmp_path: Path) -> 
         await cut.wait()  # the server need not work for nobody
 
 
+@over_both
 @on_loop
-async def test_a_client_that_leaves_stops_the_server_too(tmp_path: Path) -> None:
+async def test_a_client_that_leaves_stops_the_server_too(tmp_path: Path, http2: bool) -> None:
     begun, cut = asyncio.Event(), asyncio.Event()
 
     async def slow(reader: Reader, writer: Writer) -> None:
@@ -235,7 +239,7 @@ async def test_a_client_that_leaves_stops_the_server_too(tmp_path: Path) -> None
         cut.set()
         writer.close()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(slow)
         world.route()
         _, writer = await world.client.connect()
@@ -247,9 +251,10 @@ async def test_a_client_that_leaves_stops_the_server_too(tmp_path: Path) -> None
         await cut.wait()
 
 
+@over_both
 @on_loop
-async def test_half_a_response_is_not_passed_as_a_whole_one(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_half_a_response_is_not_passed_as_a_whole_one(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
         await world.serve(answering(half, close=True))
         world.route()
@@ -285,8 +290,9 @@ async def test_what_is_no_response_is_a_bad_gateway(
         assert headers["mesh-reason"] == reason
 
 
+@over_both
 @on_loop
-async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path) -> None:
+async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path, http2: bool) -> None:
     served = 0
 
     async def once(reader: Reader, writer: Writer) -> None:
@@ -298,7 +304,7 @@ async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path) -> N
         await read_head(reader)
         writer.transport.abort()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(once)
         world.route()
         reader, writer = await world.client.connect()
@@ -311,8 +317,9 @@ async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path) -> N
         assert served == 4
 
 
+@over_both
 @on_loop
-async def test_a_post_is_not_sent_twice(tmp_path: Path) -> None:
+async def test_a_post_is_not_sent_twice(tmp_path: Path, http2: bool) -> None:
     served = 0
 
     async def once(reader: Reader, writer: Writer) -> None:
@@ -325,7 +332,7 @@ async def test_a_post_is_not_sent_twice(tmp_path: Path) -> None:
                 return
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(once)
         world.route()
         reader, writer = await world.client.connect()

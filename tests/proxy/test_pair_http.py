@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.proxy.apps import Reader, Writer, answering, echo_body, hello, read_chunked, read_head
 from tests.proxy.world import World, on_loop, request
 
+over_both = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])  # between them
 GET = b"GET /a?b HTTP/1.1\r\nHost: web\r\nX-Case: Kept\r\n\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 GET_CLOSE = b"GET /a?b HTTP/1.1\r\nHost: web\r\n" + CLOSE
 
 
+@over_both
 @on_loop
-async def test_a_request_passes_both_proxies(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_request_passes_both_proxies(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route()
 
@@ -29,9 +33,10 @@ async def test_a_request_passes_both_proxies(tmp_path: Path) -> None:
         assert world.client.discovery.failures == []
 
 
+@over_both
 @on_loop
-async def test_connections_are_kept_on_every_hop(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_connections_are_kept_on_every_hop(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route()
         reader, writer = await world.client.connect()
@@ -45,13 +50,14 @@ async def test_connections_are_kept_on_every_hop(tmp_path: Path) -> None:
         writer.close()
 
         hop = world.client.server.targets.hops()[0]
-        assert (hop.tcp.opened, len(hop.pool)) == (1, 1)
+        assert hop.tcp.opened == 1
         assert hop.mesh is not None
 
 
+@over_both
 @on_loop
-async def test_an_unmeshed_endpoint_gets_plaintext(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_an_unmeshed_endpoint_gets_plaintext(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route(meshed=False)
 
@@ -61,9 +67,10 @@ async def test_an_unmeshed_endpoint_gets_plaintext(tmp_path: Path) -> None:
         assert b"l5d-client-id" not in body
 
 
+@over_both
 @on_loop
-async def test_an_unmeshed_client_cannot_forge_an_identity(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_an_unmeshed_client_cannot_forge_an_identity(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
 
         status, _, body = await request(
@@ -77,9 +84,10 @@ async def test_an_unmeshed_client_cannot_forge_an_identity(tmp_path: Path) -> No
         assert b"boss" not in body
 
 
+@over_both
 @on_loop
-async def test_bodies_stream_both_ways_at_once(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_bodies_stream_both_ways_at_once(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(echo_body)
         world.route()
         reader, writer = await world.client.connect()
@@ -101,9 +109,10 @@ async def test_bodies_stream_both_ways_at_once(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_large_body_arrives_byte_for_byte(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_large_body_arrives_byte_for_byte(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(echo_body)
         world.route()
         reader, writer = await world.client.connect()
@@ -118,8 +127,11 @@ async def test_a_large_body_arrives_byte_for_byte(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_client_that_does_not_read_holds_the_server_back(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_holds_the_server_back(
+    tmp_path: Path, http2: bool
+) -> None:
     sent = 0
     stalled = asyncio.Event()
 
@@ -135,7 +147,7 @@ async def test_a_client_that_does_not_read_holds_the_server_back(tmp_path: Path)
         except (TimeoutError, ConnectionError):
             stalled.set()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(flood)
         world.route()
         _, writer = await world.client.connect()
@@ -148,9 +160,10 @@ async def test_a_client_that_does_not_read_holds_the_server_back(tmp_path: Path)
         writer.transport.abort()
 
 
+@over_both
 @on_loop
-async def test_head_and_no_content_have_no_body(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_head_and_no_content_have_no_body(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(
             answering(
                 b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
@@ -172,15 +185,16 @@ async def test_head_and_no_content_have_no_body(tmp_path: Path) -> None:
         assert world.client.server.targets.hops()[0].tcp.opened == 1
 
 
+@over_both
 @on_loop
-async def test_continue_passes_before_the_body(tmp_path: Path) -> None:
+async def test_continue_passes_before_the_body(tmp_path: Path, http2: bool) -> None:
     async def careful(reader: Reader, writer: Writer) -> None:
         assert b"Expect: 100-continue" in await read_head(reader)
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await reader.readexactly(4)
         writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\n" + body)
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(careful)
         world.route()
         reader, writer = await world.client.connect()
@@ -195,15 +209,18 @@ async def test_continue_passes_before_the_body(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_an_answer_before_the_body_is_complete_passes_at_once(tmp_path: Path) -> None:
+async def test_an_answer_before_the_body_is_complete_passes_at_once(
+    tmp_path: Path, http2: bool
+) -> None:
     async def refuses(reader: Reader, writer: Writer) -> None:
         await read_head(reader)
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(refuses)
         world.route()
         reader, writer = await world.client.connect()
@@ -213,9 +230,10 @@ async def test_an_answer_before_the_body_is_complete_passes_at_once(tmp_path: Pa
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_response_until_the_end_becomes_chunked(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_response_until_the_end_becomes_chunked(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(answering(b"HTTP/1.0 200 OK\r\n\r\nall of it", close=True))
         world.route()
         reader, writer = await world.client.connect()
@@ -229,9 +247,10 @@ async def test_a_response_until_the_end_becomes_chunked(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(
             answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
         )
@@ -243,9 +262,10 @@ async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path) -> None:
         assert "transfer-encoding" not in headers
 
 
+@over_both
 @on_loop
-async def test_a_client_of_http_1_0_may_keep_its_connection(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_client_of_http_1_0_may_keep_its_connection(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route()
         reader, writer = await world.client.connect()
@@ -259,9 +279,10 @@ async def test_a_client_of_http_1_0_may_keep_its_connection(tmp_path: Path) -> N
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_pipelined_requests_are_answered_in_order(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route()
         reader, writer = await world.client.connect()
@@ -275,13 +296,14 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_trailers_pass(tmp_path: Path) -> None:
+async def test_trailers_pass(tmp_path: Path, http2: bool) -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"1\r\na\r\n0\r\nX-Sum: 97\r\n\r\n"
     )
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(answering(answer))
         world.route()
         reader, writer = await world.client.connect()
@@ -293,8 +315,9 @@ async def test_trailers_pass(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_websocket_becomes_a_tunnel(tmp_path: Path) -> None:
+async def test_a_websocket_becomes_a_tunnel(tmp_path: Path, http2: bool) -> None:
     async def socket(reader: Reader, writer: Writer) -> None:
         head = await read_head(reader)
         assert b"Upgrade: websocket" in head
@@ -307,7 +330,7 @@ async def test_a_websocket_becomes_a_tunnel(tmp_path: Path) -> None:
         writer.write(b"BYE")
         writer.close()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(socket)
         world.route()
         reader, writer = await world.client.connect()
@@ -324,8 +347,11 @@ async def test_a_websocket_becomes_a_tunnel(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_bytes_sent_ahead_of_a_refused_upgrade_are_no_request(tmp_path: Path) -> None:
+async def test_bytes_sent_ahead_of_a_refused_upgrade_are_no_request(
+    tmp_path: Path, http2: bool
+) -> None:
     seen: list[bytes] = []
 
     async def refuses(reader: Reader, writer: Writer) -> None:
@@ -336,7 +362,7 @@ async def test_bytes_sent_ahead_of_a_refused_upgrade_are_no_request(tmp_path: Pa
         except asyncio.IncompleteReadError:
             writer.close()
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(refuses)
         world.route()
 
@@ -349,14 +375,15 @@ async def test_bytes_sent_ahead_of_a_refused_upgrade_are_no_request(tmp_path: Pa
         assert len(seen) == 1
 
 
+@over_both
 @on_loop
-async def test_connect_tunnels_to_the_application(tmp_path: Path) -> None:
+async def test_connect_tunnels_to_the_application(tmp_path: Path, http2: bool) -> None:
     async def tunnel(reader: Reader, writer: Writer) -> None:
         assert (await read_head(reader)).startswith(b"CONNECT db:5432 HTTP/1.1\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         writer.write(await reader.readexactly(3))
 
-    async with World(tmp_path) as world:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(tunnel)
         world.route()
         reader, writer = await world.client.connect()
@@ -368,9 +395,10 @@ async def test_connect_tunnels_to_the_application(tmp_path: Path) -> None:
         writer.close()
 
 
+@over_both
 @on_loop
-async def test_a_refused_request_says_why(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
+async def test_a_refused_request_says_why(tmp_path: Path, http2: bool) -> None:
+    async with World(tmp_path, http2=http2) as world:
         await world.serve(hello)
         world.route()
 

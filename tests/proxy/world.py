@@ -16,6 +16,7 @@ from typing import Any, ParamSpec
 
 import uvloop
 
+from mesh.core import labels
 from mesh.core.model import (
     Backend,
     Endpoint,
@@ -116,11 +117,13 @@ def make_pod(chain: TrustChain, folder: Path, account: str, **changes: Any) -> P
 class World:
     """A client pod and a server pod; `serve` puts applications behind the server pod."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, http2: bool = True) -> None:
         self.folder = folder
         self.chain = TrustChain()
         self.client = make_pod(self.chain, folder, "client")
         self.server = make_pod(self.chain, folder, "web")
+        if not http2:
+            self.server.server.inbound.alpn = (labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
         self._applications: list[asyncio.AbstractServer] = []
         self._writers: list[asyncio.StreamWriter] = []
 

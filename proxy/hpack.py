@@ -1,0 +1,317 @@
+"""HPACK (RFC 7541) as two proxies of ours speak it: fast where fields repeat. Pure.
+
+Both tables remember more than bytes. The decoder keeps with each entry what the wire guard
+said of it, so that a field that was sent before costs one look-up; the encoder puts a field
+into the table when it sees it the second time, so that values that never come back
+(identifiers, dates) do not push out those that do. Strings are sent as they are: Huffman
+saves bytes where we have plenty and costs time where we have none. It is understood all the
+same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from mesh.core.errors import PeerError
+from proxy import guard
+from proxy.http1 import COLON, CRLF
+
+TABLE: Final = 16 * 1024  # bytes of our tables, once both sides have agreed
+DEFAULT_TABLE: Final = 4096  # before that
+OVERHEAD: Final = 32  # bytes that an entry counts besides its text (RFC 7541 §4.1)
+MAX_LIST: Final = 64 * 1024 + 4096  # bytes of one head, decoded
+MAX_ENTRIES: Final = guard.MAX_FIELDS + 8
+_MAX_SEEN: Final = 1024
+_NEVER: Final = frozenset(
+    (b"authorization", b"proxy-authorization", b"cookie", b"set-cookie")
+)  # short ones are not kept in tables, as they could be guessed (RFC 7541 §7.1.3)
+_GUESSABLE: Final = 20  # bytes
+
+PSEUDO: Final = 99  # the kind of :method and its like; other kinds are guard's
+_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+# One field: its kind, name, value, and how it stands in a head's flat list.
+Entry = tuple[int, bytes, bytes, tuple[bytes, bytes, bytes, bytes]]
+Pair = tuple[bytes, bytes]
+
+_STATIC: Final[tuple[Pair, ...]] = (
+    (b":authority", b""),
+    (b":method", b"GET"),
+    (b":method", b"POST"),
+    (b":path", b"/"),
+    (b":path", b"/index.html"),
+    (b":scheme", b"http"),
+    (b":scheme", b"https"),
+    (b":status", b"200"),
+    (b":status", b"204"),
+    (b":status", b"206"),
+    (b":status", b"304"),
+    (b":status", b"400"),
+    (b":status", b"404"),
+    (b":status", b"500"),
+    (b"accept-charset", b""),
+    (b"accept-encoding", b"gzip, deflate"),
+    *(
+        (name, b"")
+        for name in (
+            b"accept-language accept-ranges accept access-control-allow-origin age allow "
+            b"authorization cache-control content-disposition content-encoding "
+            b"content-language content-length content-location content-range content-type "
+            b"cookie date etag expect expires from host if-match if-modified-since "
+            b"if-none-match if-range if-unmodified-since last-modified link location "
+            b"max-forwards proxy-authenticate proxy-authorization range referer refresh "
+            b"retry-after server set-cookie strict-transport-security transfer-encoding "
+            b"user-agent vary via www-authenticate"
+        ).split()
+    ),
+)
+_STATIC_INDEX: Final = {pair: i for i, pair in enumerate(_STATIC, 1) if pair[1]}
+
+
+def make_entry(name: bytes, value: bytes) -> Entry:
+    """A field with what the guard says of it. Raises PeerError on characters that must not be."""
+    if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+        raise PeerError("bad_field", "a field with forbidden characters")
+    if name.startswith(b":"):
+        kind = PSEUDO
+    elif name in guard.USUAL:
+        kind = guard.PLAIN
+    else:
+        kind = guard.kind_of(name)
+        if kind == guard.PLAIN and guard.is_ours(name):
+            kind = guard.OURS
+    return kind, name, value, (name, COLON, value, CRLF)
+
+
+class Encoder:
+    """Fields -> a header block. Its table follows the peer's limit."""
+
+    __slots__ = ("_index", "_inserted", "_limit", "_order", "_resized", "_seen", "_size")
+
+    def __init__(self) -> None:
+        self._index: dict[Pair, int] = {}  # pair -> number of its insertion
+        self._order: list[Pair] = []  # oldest first
+        self._inserted = 0
+        self._size = 0
+        self._limit = DEFAULT_TABLE
+        self._resized = False
+        self._seen: set[Pair] = set()
+
+    def resize(self, limit: int) -> None:
+        """The peer allows a table of `limit` bytes."""
+        limit = min(limit, TABLE)
+        if limit != self._limit:
+            self._limit = limit
+            self._resized = True
+            self._evict(0)
+
+    def encode(self, pairs: Iterable[Pair]) -> bytes:
+        """One block. The pairs are trusted: they were read by our own readers."""
+        out = bytearray()
+        if self._resized:
+            self._resized = False
+            _put_int(out, 0x20, 5, self._limit)
+        index = self._index
+        for pair in pairs:
+            number = index.get(pair)
+            if number is not None:
+                at = self._inserted - number + 62
+                if at < 127:
+                    out.append(0x80 | at)
+                else:
+                    _put_int(out, 0x80, 7, at)
+            else:
+                self._encode_new(out, pair)
+        return bytes(out)
+
+    def _encode_new(self, out: bytearray, pair: Pair) -> None:
+        at = _STATIC_INDEX.get(pair)
+        if at is not None:
+            out.append(0x80 | at)
+            return
+        name, value = pair
+        if len(value) < _GUESSABLE and name.lower() in _NEVER:
+            out.append(0x10)
+        elif pair in self._seen:
+            self._seen.discard(pair)
+            out.append(0x40)
+            self._insert(pair)
+        else:
+            if len(self._seen) >= _MAX_SEEN:
+                self._seen.clear()
+            self._seen.add(pair)
+            out.append(0x00)
+        _put_int(out, 0, 7, len(name))
+        out += name
+        _put_int(out, 0, 7, len(value))
+        out += value
+
+    def _insert(self, pair: Pair) -> None:
+        size = len(pair[0]) + len(pair[1]) + OVERHEAD
+        self._evict(size)
+        if size <= self._limit:
+            self._inserted += 1
+            self._index[pair] = self._inserted
+            self._order.append(pair)
+            self._size += size
+
+    def _evict(self, room: int) -> None:
+        """Drop the oldest until there is room, exactly as the peer's decoder does."""
+        order = self._order
+        gone = 0
+        while self._size + room > self._limit and gone < len(order):
+            pair = order[gone]
+            gone += 1
+            self._size -= len(pair[0]) + len(pair[1]) + OVERHEAD
+            del self._index[pair]
+        del order[:gone]
+
+
+class Decoder:
+    """Header blocks -> entries. Raises PeerError on anything malformed or too large."""
+
+    __slots__ = ("_entries", "_limit", "_size")
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []  # newest last
+        self._size = 0
+        self._limit = TABLE  # a peer may use less
+
+    def decode(self, block: bytes) -> list[Entry]:
+        """All fields of one block, in order."""
+        entries = self._entries
+        found: list[Entry] = []
+        at, end = 0, len(block)
+        size = 0
+        try:
+            while at < end:
+                byte = block[at]
+                if byte & 0x80:
+                    number = byte & 0x7F
+                    at += 1
+                    if number == 0x7F:
+                        number, at = _get_int(block, at, 0x7F)
+                    if number > 61:
+                        entry = entries[61 - number]
+                    elif number:
+                        entry = _STATIC_ENTRIES[number]
+                    else:
+                        raise IndexError
+                elif byte & 0xE0 == 0x20:
+                    limit, at = _get_prefixed(block, at, 0x1F)
+                    self._resize(limit)
+                    continue
+                else:
+                    entry, at = self._literal(block, at, byte)
+                found.append(entry)
+                size += len(entry[1]) + len(entry[2]) + OVERHEAD
+        except IndexError:
+            raise PeerError(
+                "bad_block", "a header block that ends early or points nowhere"
+            ) from None
+        if size > MAX_LIST or len(found) > MAX_ENTRIES:
+            raise PeerError("head_too_large", "header list too large", status=431)
+        return found
+
+    def _literal(self, block: bytes, at: int, byte: int) -> tuple[Entry, int]:
+        mask = 0x3F if byte & 0x40 else 0x0F
+        number, at = _get_prefixed(block, at, mask)
+        if number > 61:
+            name = self._entries[61 - number][1]
+        elif number:
+            name = _STATIC[number - 1][0]
+        else:
+            name, at = _get_text(block, at)
+        value, at = _get_text(block, at)
+        entry = make_entry(name, value)
+        if byte & 0x40:
+            self._insert(entry)
+        return entry, at
+
+    def _insert(self, entry: Entry) -> None:
+        size = len(entry[1]) + len(entry[2]) + OVERHEAD
+        self._evict(size)
+        if size <= self._limit:
+            self._entries.append(entry)
+            self._size += size
+
+    def _resize(self, limit: int) -> None:
+        if limit > TABLE:
+            raise PeerError("bad_block", "a table larger than was allowed")
+        self._limit = limit
+        self._evict(0)
+
+    def _evict(self, room: int) -> None:
+        entries = self._entries
+        gone = 0
+        while self._size + room > self._limit and gone < len(entries):
+            self._size -= len(entries[gone][1]) + len(entries[gone][2]) + OVERHEAD
+            gone += 1
+        del entries[:gone]
+
+
+_STATIC_ENTRIES: Final = (
+    (PSEUDO, b"", b"", (b"", b"", b"", b"")),  # index 0 is no field
+    *(make_entry(name, value) for name, value in _STATIC),
+)
+
+
+def _put_int(out: bytearray, flags: int, bits: int, value: int) -> None:
+    """An integer with a prefix (RFC 7541 §5.1)."""
+    most = (1 << bits) - 1
+    if value < most:
+        out.append(flags | value)
+        return
+    out.append(flags | most)
+    value -= most
+    while value >= 0x80:
+        out.append(0x80 | value & 0x7F)
+        value >>= 7
+    out.append(value)
+
+
+def _get_prefixed(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    value = block[at] & mask
+    at += 1
+    return _get_int(block, at, mask) if value == mask else (value, at)
+
+
+def _get_int(block: bytes, at: int, value: int) -> tuple[int, int]:
+    shift = 0
+    while True:
+        byte = block[at]
+        at += 1
+        value += (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+        shift += 7
+        if shift > 21:
+            raise PeerError("bad_block", "an integer too large")
+
+
+def _get_text(block: bytes, at: int) -> tuple[bytes, int]:
+    is_huffman = block[at] & 0x80
+    size, at = _get_prefixed(block, at, 0x7F)
+    end = at + size
+    if end > len(block):
+        raise IndexError
+    text = block[at:end]
+    return (_read_huffman(text) if is_huffman else text), end
+
+
+def _read_huffman(text: bytes) -> bytes:
+    """Huffman text, by jh2: no proxy of ours sends any, so nobody pays for the import."""
+    from jh2._hazmat import Decoder as Jh2Decoder  # type: ignore[import-untyped]
+
+    block = bytearray(b"\x00\x01a")
+    _put_int(block, 0x80, 7, len(text))
+    try:
+        ((_, value, _),) = Jh2Decoder().decode(bytes(block) + text, raw=True)
+    except BaseException as error:  # its panics are no Exceptions
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise PeerError("bad_block", "Huffman text that does not read") from None
+    return bytes(value) if isinstance(value, bytes) else value.encode("latin-1")

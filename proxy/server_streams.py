@@ -1,0 +1,256 @@
+"""Requests on an HTTP/2 connection to a peer's proxy: one stream each, many at once."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import Protocol
+
+from mesh.core.errors import PeerError
+from proxy.exchange import ClientSide, Exchange
+from proxy.guard import Fields
+from proxy.heads2 import Heads, request_pairs, trailer_pairs
+from proxy.hpack import Entry
+from proxy.http1 import KEEP, MEASURED
+from proxy.http2 import Http2, Stream
+from proxy.http2_frames import (
+    CANCEL,
+    MAX_STREAMS,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    ConnectionError2,
+)
+from proxy.seams import Transport
+
+log = logging.getLogger(__name__)
+
+MAX_NUMBER = 2**31 - 1
+
+
+class ServerStream(Stream):
+    """One request and its response; a `ServerSide`."""
+
+    __slots__ = ("_exchange", "_has_ended", "_has_response", "_streams", "is_reused")
+
+    def __init__(self, streams: ServerStreams, number: int, window: int, is_reused: bool) -> None:
+        super().__init__(number, window)
+        self._streams = streams
+        self._exchange: Exchange | None = None
+        self._has_response = False
+        self._has_ended = False  # our side: END_STREAM is on its way
+        self.is_reused = is_reused
+
+    # -- the exchange's events ---------------------------------------------------------------
+
+    def send_request(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        request = exchange.request
+        self.left = request.length
+        self._has_ended = request.length == 0
+        pairs = request_pairs(request, exchange.extra)
+        self._streams.send_head(self.id, pairs, self._has_ended)
+
+    def send_body(self, data: bytes) -> None:
+        if self.left is not None:
+            self.left -= len(data)
+            self._has_ended = self.left <= 0
+        self._streams.send_data(self, data, self._has_ended)
+
+    def send_end(self, trailers: Fields | None) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if trailers and self.pending is None:
+            self._streams.send_head(self.id, trailer_pairs(trailers), True)
+        else:
+            self._streams.send_data(self, b"", True)
+
+    def cancel(self) -> None:
+        self._exchange = None
+        self._streams.give_up(self, CANCEL)
+
+    def release(self, now: float) -> None:
+        self._exchange = None
+        self._streams.stream_over(self, now)
+
+    def tunnel_end(self) -> None:
+        """Tunnels do not ride on streams."""
+
+    def pause_reading(self) -> None:
+        self._streams.pause_stream(self)
+
+    def resume_reading(self) -> None:
+        self._streams.resume_stream(self)
+
+    # -- the connection's events -------------------------------------------------------------
+
+    def blocked(self) -> None:
+        if self._exchange is not None:
+            self._exchange.server_blocked()
+
+    def ready(self) -> None:
+        if self._exchange is not None:
+            self._exchange.server_ready()
+
+    def on_head(self, heads: Heads, entries: list[Entry], end: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._has_response:
+            trailers = heads.read_trailers(entries)
+            if not end:
+                raise PeerError("bad_response", "a head in the middle of a body", status=502)
+            self._complete(exchange, trailers)
+            return
+        is_head = exchange.request.method == b"HEAD"
+        response = heads.read_response(entries, end, is_head=is_head)
+        self._has_response = response.status >= 200
+        self.left = response.length if response.framing == MEASURED else None
+        exchange.on_response(response)
+        if not end:
+            self._streams.headed.append(exchange.client)
+        elif self._exchange is not None:
+            self._complete(exchange, None)
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if not self._has_response:
+            raise PeerError("bad_response", "a body without a head", status=502)
+        if data:
+            if self.left is not None:
+                self.left -= len(data)
+                if self.left < 0:
+                    raise PeerError("bad_response", "a body longer than it said", status=502)
+            exchange.on_body(data)
+        if end and self._exchange is not None:
+            self._complete(exchange, None)
+
+    def on_lost(self, reason: str) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.server_lost(reason)
+
+    def _complete(self, exchange: Exchange, trailers: Fields | None) -> None:
+        if self.left:
+            raise PeerError("bad_response", "a body shorter than it said", status=502)
+        exchange.on_end(trailers)
+
+
+class ServerStreams(Http2):
+    """The connection. `owner` hears when it is idle and when it is gone."""
+
+    __slots__ = ("_heads", "_next", "_owner", "headed", "idle_since", "is_closing")
+
+    def __init__(self, transport: Transport, owner: Owner, now: float) -> None:
+        super().__init__(transport)
+        self._owner = owner
+        self._heads = Heads(trust=KEEP)
+        self._next = 1
+        self.idle_since = now
+        self.is_closing = False
+        self.headed: list[ClientSide] = []  # clients that got a head and perhaps no body yet
+        self.open_connection(PREFACE)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.headed:
+            headed, self.headed = self.headed, []
+            for client in headed:
+                client.flush()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be opened."""
+        return not self.is_closing and len(self.streams) < MAX_STREAMS and self._next < MAX_NUMBER
+
+    def open_stream(self) -> ServerStream:
+        number = self._next
+        self._next += 2
+        stream = ServerStream(self, number, self._peer_window, number > 1)
+        self.streams[number] = stream
+        return stream
+
+    def stream_over(self, stream: ServerStream, now: float) -> None:
+        """The exchange is complete, or the peer need not go on with it."""
+        if not stream._has_ended or stream.pending is not None:
+            self.send_reset(stream.id, NO_ERROR)
+        self.forget_stream(stream)
+        if not self.streams:
+            self.idle_since = now
+            if self.is_closing:
+                self._transport.close()
+
+    def give_up(self, stream: ServerStream, code: int) -> None:
+        if stream.id in self.streams:
+            self.send_reset(stream.id, code)
+            self.forget_stream(stream)
+            if not self.streams and self.is_closing:
+                self._transport.close()
+
+    def close(self) -> None:
+        """Finish what runs, begin nothing."""
+        self.is_closing = True
+        if not self.streams:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self.is_closing = True
+        self._transport.abort()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.is_closing = self.is_over = True
+        self._owner.streams_lost(self, error)
+        reason = "tls-failed" if isinstance(error, ssl.SSLError) else "server-closed"
+        streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            stream.on_lost(reason)
+
+    # -- frames ------------------------------------------------------------------------------
+
+    def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
+        stream = self.streams.get(number)
+        if stream is None:
+            if number >= self._next or number % 2 == 0:
+                raise ConnectionError2(PROTOCOL_ERROR, "an answer to no request")
+            self.on_late_frame(number)
+            return
+        try:
+            stream.on_head(self._heads, entries, end)
+        except PeerError:
+            self._bad_response(stream)
+
+    def on_data(self, stream: ServerStream, data: bytes, end: bool) -> None:
+        try:
+            stream.on_data(data, end)
+        except PeerError:
+            self._bad_response(stream)
+
+    def _bad_response(self, stream: ServerStream) -> None:
+        self._heads.start_anew()
+        self.give_up(stream, PROTOCOL_ERROR)
+        stream.on_lost("bad-response")
+
+    def on_reset(self, stream: ServerStream, code: int) -> None:
+        stream.on_lost("refused-stream" if code == REFUSED_STREAM else "server-closed")
+
+    def on_goaway(self, last: int) -> None:
+        """The peer takes no new streams; those it never looked at may go elsewhere."""
+        self.is_closing = True
+        for stream in [s for s in self.streams.values() if s.id > last]:
+            self.forget_stream(stream)
+            stream.on_lost("refused-stream")
+        if not self.streams:
+            self._transport.close()
+
+    def last_stream(self) -> int:
+        return 0
+
+
+class Owner(Protocol):
+    """Who opens connections and counts them."""
+
+    def streams_lost(self, streams: ServerStreams, error: BaseException | None) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -402,14 +403,22 @@ def test_legacy_without_its_package_says_what_to_install(pod: Pod, tmp_path: Pat
 
 @BACKENDS
 def test_a_run_with_its_proof_takes_300_ms_at_most(pod: Pod, backend: str) -> None:
-    took: list[float] = []
-    while len(took) < 20 and min(took, default=1.0) > 0.3:
+    took, worked = [], []
+    for _ in range(5):
         pod.init("--remove")
-        started = time.monotonic()
+        started, before = time.monotonic(), _children_cpu()
         assert pod.init(mode=backend).returncode == 0
         took.append(time.monotonic() - started)
+        worked.append(_children_cpu() - before)
 
-    assert min(took) <= 0.3  # the best of twenty: a busy machine is not the code's fault
+    # on a busy machine the clock is not the code's fault, its own work is
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    assert min(worked if busy else took) <= 0.3
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_init_imports_nothing_heavy() -> None:

@@ -96,10 +96,14 @@ class AdminConnection:
 
     def on_request(self, request: Request) -> None:
         self._request = request
+        if request.length == 0:
+            self._answer(request)
 
     def on_end(self, trailers: Fields | None) -> None:
-        request = self._request
-        assert request is not None
+        if self._request is not None:
+            self._answer(self._request)
+
+    def _answer(self, request: Request) -> None:
         path, _, query = request.target.decode("latin-1").partition("?")
         if request.upgrade:
             self._reply(400, "no upgrades here")

@@ -170,7 +170,7 @@ class ClientConnection:
             and not exchange.error
         ):
             self._body = response.framing
-            self._head += response_head(response, _NOTHING)
+            self._head = response_head(response, _NOTHING)
         elif response.status < 200 or response.upgrade:
             self._body = MEASURED
             self._write(response_head(response, _NOTHING))
@@ -201,7 +201,7 @@ class ClientConnection:
             extra += _CLOSE
         elif not request.minor:
             extra += _KEEP
-        self._head += response_head(response, extra)
+        self._head = response_head(response, extra)
 
     def _must_close(self, exchange: Exchange, response: Response) -> bool:
         """Whether what follows on this connection could not be told apart."""
@@ -216,9 +216,13 @@ class ClientConnection:
         elif body == _NO_BODY:
             return
         if self._head:
-            head, self._head = self._head, b""
-            data = head + data
-        self._write(data)
+            data = self._head + data
+            self._head = b""
+        self.written_bytes += len(data)
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            return  # closed under us; connection_lost is on its way
 
     def send_end(self, trailers: Fields | None) -> None:
         exchange = self._exchange

@@ -173,8 +173,9 @@ class ClientStreams(Http2):
         stream = self.streams[number] = ClientStream(self, number, self._peer_window)
         stream.left = request.length
         stream.exchange = exchange = Exchange(stream, self._pipeline, request, self._now())
+        stream.request_ended = end
         if end:
-            stream.request_ended = exchange.request_done = True
+            exchange.request_done = True
         self._pipeline.begin(exchange)
 
     def _on_trailers(self, stream: ClientStream, entries: list[Entry], end: bool) -> None:
@@ -204,7 +205,7 @@ class ClientStreams(Http2):
 
     def _end_request(self, stream: ClientStream, trailers: Fields | None) -> None:
         stream.request_ended = True
-        if stream.exchange is not None:
+        if stream.exchange is not None and not stream.exchange.request_done:
             stream.exchange.request_end(trailers)
 
     def _bad_request(self, stream: ClientStream) -> None:

@@ -64,6 +64,7 @@ class Exchange:
     """See the module. Fields without underscore belong to the pipeline."""
 
     __slots__ = (
+        "_end_held",
         "_held",
         "_response_done",
         "_response_open",
@@ -111,13 +112,13 @@ class Exchange:
         self.extra: Fields = []  # fields that we add to the request
         self.request_bytes = 0
         self.response_bytes = 0
-        self.was_reused = False
         self.is_over = False
-        self.request_done = False
+        self.request_done = request.length == 0
         self._response_open = False  # a final response head has gone to the client
         self._response_done = False
         self.is_tunnel = False
         self._held: list[bytes] | None = None
+        self._end_held = False
         self._trailers: Fields | None = None
 
     # -- the client's side -------------------------------------------------------------------
@@ -141,6 +142,7 @@ class Exchange:
         elif self._response_done:
             self._finish()
         else:
+            self._end_held = True
             self._trailers = trailers
 
     def client_gone(self, reason: str = "client-gone") -> None:
@@ -175,9 +177,8 @@ class Exchange:
         """A connection is there: send what there is of the request."""
         self.attempt = None
         self.server = server
-        self.was_reused = server.is_reused
         server.send_request(self)
-        if self._held is not None or self.request_done:
+        if self._held is not None or self._end_held:
             self._catch_up(server)
 
     def _catch_up(self, server: ServerSide) -> None:
@@ -187,7 +188,8 @@ class Exchange:
             for data in held:
                 server.send_body(data)
             self.client.resume_reading()
-        if self.request_done:
+        if self._end_held:
+            self._end_held = False
             server.send_end(self._trailers)
 
     def answer(self, outcome: Outcome, origin: str = "", detail: str = "") -> None:
@@ -250,9 +252,10 @@ class Exchange:
 
     def server_lost(self, reason: str) -> None:
         """The server went away, or said what is no HTTP, before the response was complete."""
-        self.server = None
+        server, self.server = self.server, None
         if self.is_over:
             return
+        self.was_reused = server is not None and server.is_reused
         if self.is_tunnel:
             self.client.send_end(None)
             self._finish()

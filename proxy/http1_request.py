@@ -28,12 +28,14 @@ class RequestSink(Protocol):
 class RequestReader(HeadReader):
     """Bytes of a client -> requests, strictly one after the other.
 
-    After `on_end` the next request waits, parsed or not, until `next()`: a sink never sees
-    two requests at once, and pipelined bytes are bounded by one piece plus what was read.
+    A request without a body (`length` 0) ends with its head, others with `on_end`. After that
+    the next request waits, parsed or not, until `next()`: a sink never sees two at once, and
+    pipelined bytes are bounded by one piece plus what was read.
     """
 
     __slots__ = (
         "_blocked",
+        "_bodyless",
         "_chunked",
         "_detour",
         "_feeding",
@@ -57,6 +59,7 @@ class RequestReader(HeadReader):
         self._left = 0  # bytes of a body of known length still to come
         self._chunked = False
         self._blocked = False  # a request is complete and not yet answered
+        self._bodyless = True
         self._detour = False  # bytes may not go straight into the parser
         self._feeding = False
         self._held: list[bytes] = []
@@ -155,6 +158,7 @@ class RequestReader(HeadReader):
     def _emit(self, kind: int, value: object) -> None:
         sink = self._sink
         if kind == HEAD:
+            self._blocked = value.length == 0  # type: ignore[attr-defined]
             sink.on_request(value)  # type: ignore[arg-type]
         elif kind == BODY:
             sink.on_body(value)  # type: ignore[arg-type]
@@ -245,10 +249,12 @@ class RequestReader(HeadReader):
         self._url = b""
         self._head = 0
         self._state = BODY
+        self._bodyless = request.length == 0
         if self._detour or self._blocked:
             self._detour = True
             self._queue.append((HEAD, request))
         else:
+            self._blocked = self._bodyless
             self._sink.on_request(request)
 
     def _check_method(self, request: Request) -> None:
@@ -316,6 +322,8 @@ class RequestReader(HeadReader):
         if self._muted:
             return
         self._state = IDLE
+        if self._bodyless:
+            return  # told with the head
         trailers = self._take_trailers() if self._chunked else None
         if self._queue or self._blocked:
             self._queue.append((IDLE, trailers))

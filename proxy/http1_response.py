@@ -45,6 +45,7 @@ class ResponseReader(HeadReader):
     __slots__ = (
         "_framing",
         "_is_interim",
+        "_is_unusual",
         "_keep_alive",
         "_method",
         "_parser",
@@ -67,19 +68,26 @@ class ResponseReader(HeadReader):
         self._is_interim = False
         self._skip = False  # a body that the response to HEAD must not have
         self._tunnel = False
+        self._is_unusual = False  # a tunnel, or on its way to become one
 
     def expect(self, method: bytes, sink: ResponseSink) -> None:
         """A request is about to be sent; its method decides whether a body may come back."""
         self._method = method
+        self._is_unusual = method == b"CONNECT"
         self.sink = sink
         self.can_reuse = False
 
     def feed(self, data: bytes) -> None:
         """Parse, calling the sink. Raises PeerError(502) on anything that is no response."""
-        if self._tunnel or self.sink is None or self.can_reuse or self._method == b"CONNECT":
+        if self._is_unusual or self.sink is None:
             self._feed_unusual(data)
-        else:
-            self._parse(data)
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._interrupted(error, data)
+        if self._state != IDLE or self._skip:
+            self._settle(len(data))
 
     def _feed_unusual(self, data: bytes) -> None:
         """A tunnel, or bytes that no request asked for, or the answer to CONNECT: that one
@@ -100,8 +108,12 @@ class ResponseReader(HeadReader):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._interrupted(error, data)
+        self._settle(len(data))
+
+    def _settle(self, size: int) -> None:
+        """After a piece: hold an unfinished head to its limit, renew the parser after HEAD."""
         if self._state == HEAD:
-            self._head += len(data)
+            self._head += size
             if self._head > guard.MAX_HEAD:
                 raise PeerError("response_head_too_large", "response head too large", status=502)
         if self._skip:
@@ -112,7 +124,7 @@ class ResponseReader(HeadReader):
     def _interrupted(self, error: Exception, data: bytes) -> None:
         """llhttp stopped: at an upgrade, at an error of ours or of the server."""
         if isinstance(error, HttpParserUpgrade):
-            self._tunnel = True
+            self._tunnel = self._is_unusual = True
             rest = data[error.args[0] :]
             if rest and self.sink is not None:
                 self.sink.on_tunnel(rest)
@@ -168,7 +180,9 @@ class ResponseReader(HeadReader):
         self._framing = response.framing
         sink.on_response(response)
         if self._skip:
-            self._end(None)
+            self.sink = None
+            self.can_reuse = self._keep_alive
+            sink.on_end(None)
 
     def _check(self, response: Response) -> None:
         """Framing where there is no plain length, and what depends on status or method."""
@@ -194,7 +208,7 @@ class ResponseReader(HeadReader):
             response.framing = MEASURED
             response.length = 0
         elif self._method == b"CONNECT" and 200 <= status < 300:
-            self._tunnel = True
+            self._tunnel = self._is_unusual = True
             response.upgrade = b"connect"
         self._host = self._length = None
         if self._is_odd:
@@ -208,11 +222,9 @@ class ResponseReader(HeadReader):
 
     def on_message_complete(self) -> None:
         self._state = IDLE
-        if not (self._skip or self._tunnel or self._is_interim):
-            self._end(self._take_trailers() if self._framing == CHUNKS else None)
-
-    def _end(self, trailers: Fields | None) -> None:
+        if self._skip or self._tunnel or self._is_interim:
+            return
         sink, self.sink = self.sink, None
         self.can_reuse = self._keep_alive
         if sink is not None:
-            sink.on_end(trailers)
+            sink.on_end(self._take_trailers() if self._framing == CHUNKS else None)

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from mesh.core.errors import PeerError
-from mesh.core.model import Protocol
+from mesh.core.model import Protocol, Update, View
 from mesh.core.names import join_address
 from mesh.core.report import SeriesKey
 from proxy import retry
@@ -68,16 +68,17 @@ class Outbound:
         self.verdicts = Verdicts()
         self.random: Callable[[], float] = random.random
         self._settings = settings
+        self.requires_tls = settings.require_tls or discovery.view.inbound.require_tls
+        discovery.on_change(self._on_change)
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         credentials.on_change(self._renew)
-
-    @property
-    def requires_tls(self) -> bool:
-        return self._settings.require_tls or self.discovery.view.inbound.require_tls
 
     def accept(self, transport: Transport, host: str, port: int) -> None:
         """Take a connection that was meant for `host:port`."""
         OutboundConnection(self, transport, host, port).start()
+
+    def _on_change(self, view: View, update: Update) -> None:
+        self.requires_tls = self._settings.require_tls or view.inbound.require_tls
 
     def _renew(self) -> None:
         for hop in self.targets.hops():
@@ -191,21 +192,12 @@ class OutboundConnection:
     def begin(self, exchange: Exchange) -> None:
         """Route one request and pick who serves it."""
         plan = self._state.single or self._route(exchange)
-        if plan is not None:
-            self._send(exchange, plan)
-
-    def _route(self, exchange: Exchange) -> Plan | None:
-        plan = self._state.plan(exchange.request, self._out.random)
-        if isinstance(plan, Outcome):
-            exchange.answer(plan)
-            return None
-        return plan
-
-    def _send(self, exchange: Exchange, plan: Plan) -> None:
+        if plan is None:
+            return
         out = self._out
         exchange.plan = plan
         hop: Hop | None = pick(plan.backend.hops, out.random)
-        if hop is None or (hop.mesh is None and not hop.is_local and out.requires_tls):
+        if hop is None or (hop.mesh is None and out.requires_tls and not hop.is_local):
             self._deny(exchange, plan, hop)
             return
         if plan.timeout is not None:
@@ -215,14 +207,24 @@ class OutboundConnection:
         exchange.series = series
         if hop.mesh is not None:
             exchange.extra = plan.extra
-        if not exchange.request.host:
+        request = exchange.request
+        if not request.host:
             exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
-        self._hand(exchange, hop)
-        connection = None if exchange.request.upgrade else hop.take()
+        exchange.endpoint = hop
+        exchange.load = load = hop.load
+        load.begin()
+        connection = None if request.upgrade else hop.take()
         if connection is not None:
             exchange.attach(connection)
         else:
             hop.send_fresh(exchange, self._dial_failed)
+
+    def _route(self, exchange: Exchange) -> Plan | None:
+        plan = self._state.plan(exchange.request, self._out.random)
+        if isinstance(plan, Outcome):
+            exchange.answer(plan)
+            return None
+        return plan
 
     def _send_again(self, exchange: Exchange, plan: Plan) -> None:
         """Nothing was sent: ask another endpoint."""

@@ -32,6 +32,8 @@ class Sink:
 
     def on_request(self, request: Request) -> None:
         self.messages.append(Message(request))
+        if request.length == 0:
+            self.on_end(None)
 
     def on_response(self, response: Response) -> None:
         self.messages.append(Message(response))

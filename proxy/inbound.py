@@ -36,7 +36,7 @@ from proxy.heads import RequestHead, path_of
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request
 from proxy.joining import Joining
-from proxy.opening import SILENCE, Opening
+from proxy.opening import Opening
 from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
 from proxy.targets import CANONICAL
@@ -48,6 +48,11 @@ log = logging.getLogger(__name__)
 
 ALPN: Final = (labels.ALPN_HTTP2, labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
 HANDSHAKE_SECONDS: Final = 5.0
+# How long the inbound side waits for a first byte before it asks the application. A proxy of ours
+# sends its ClientHello at once, but on a busy machine that can be late, and an application that
+# speaks first would answer it in plaintext: the handshake fails. Only unmeshed clients of such
+# applications wait this long.
+HELLO_PATIENCE: Final = 0.25
 MAX_CLASSED: Final = 512
 _MESH: Final = "mesh"
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS, Protocol.HTTP2, Protocol.GRPC)
@@ -207,9 +212,7 @@ class InboundConnection:
         elif self._in.settings.pod_ips and self._host not in self._in.settings.pod_ips:
             self._refuse("not-this-pod")
         else:
-            patience = self._in.verdicts.patience(self._port, SILENCE)
-            if self._in.verdicts.is_opaque(self._port):
-                patience = 0.005  # one of our proxies speaks at once; other clients never do
+            patience = self._in.verdicts.patience(self._port, HELLO_PATIENCE)
             self._opening.decide(
                 self._look,
                 self._decided,

@@ -270,3 +270,16 @@ async def test_where_tls_is_required_strangers_are_hung_up_on(tmp_path: Path) ->
         assert await until_cut(reader) == b""
         writer.close()
         assert 'error="tls-required"' in world.server.server.metrics()
+
+
+@on_loop
+async def test_a_banner_does_not_answer_a_handshake_that_is_a_little_late(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.serve(mail)
+
+        reader, writer = await world.server.connect_inbound()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.1)
+
+        assert await reader.readline() == BANNER  # the client was no proxy of ours after all
+        writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 
 from aiohttp import ClientError, web
@@ -24,10 +25,12 @@ async def place_order(request: web.Request) -> web.Response:
         url = f"{address_of('catalogue', 8080)}/items/{item}"
         async with request.app[CLIENT].get(url) as answer:
             if answer.status != 200:
+                logging.warning("catalogue said %d %s", answer.status, answer.headers)
                 return web.json_response({"error": await answer.text()}, status=answer.status)
             found = await answer.json()
         left = await reserve(item)
     except (ClientError, OSError, TimeoutError, ValueError) as error:
+        logging.warning("order of %.20s failed: %r", item, error)
         return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=502)
     number = next(_numbers)
     _orders[number] = {"order": number, "item": found, "left": left}

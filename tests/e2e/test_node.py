@@ -1,0 +1,212 @@
+"""What only a kubelet, a scheduler and controllers show: kinds of workload, Jobs, the image."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mesh.core import labels
+from tests.e2e.stage import Stage, eventually
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+
+Object = dict[str, Any]
+SERVE = ["python", "-m", "http.server", "8080", "--directory", "/opt"]
+SLEEP = ["python", "-c", "import time; time.sleep(3600)"]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def space(stage: Stage) -> Iterator[str]:
+    """A namespace whose pods are meshed."""
+    name = f"node-{next(_numbers)}"
+    stage.kubectl("create", "namespace", name)
+    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
+    yield name
+    stage.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def container(stage: Stage, command: list[str], **more: Any) -> Object:
+    return {"name": "app", "image": stage.image, "command": command} | more
+
+
+def pod(name: str, space: str, container: Object, **spec: Any) -> Object:
+    annotations = spec.pop("annotations", {})
+    meta = {"name": name, "namespace": space, "annotations": annotations}
+    body = {"terminationGracePeriodSeconds": 1, "containers": [container]} | spec
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
+
+
+def workload(kind: str, name: str, space: str, container: Object, **spec: Any) -> Object:
+    marks = {"app": name}
+    template = {"metadata": {"labels": marks}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": space},
+        "spec": {"selector": {"matchLabels": marks}, "template": template} | spec,
+    }
+
+
+def apply(stage: Stage, *objects: Object) -> None:
+    stage.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def wait_ready(stage: Stage, space: str, name: str) -> None:
+    stage.kubectl("wait", "--for=condition=Ready", name, "-n", space, "--timeout=90s")
+
+
+def test_every_kind_of_workload_is_meshed_balanced_and_named(stage: Stage, space: str) -> None:
+    app = container(stage, SERVE, readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1})
+    headless = {"clusterIP": "None", "selector": {"app": "set"}, "ports": [{"port": 8080}]}
+    apply(
+        stage,
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "set", "namespace": space},
+            "spec": headless,
+        },
+        workload("StatefulSet", "set", space, app, serviceName="set", replicas=2),
+        workload("DaemonSet", "daemon", space, app),
+        workload("ReplicaSet", "bare-set", space, app, replicas=1),
+        pod("bare", space, app),
+    )
+
+    stage.kubectl("rollout", "status", "statefulset/set", "-n", space, "--timeout=120s")
+    stage.kubectl("rollout", "status", "daemonset/daemon", "-n", space, "--timeout=120s")
+    wait_ready(stage, space, "pod/bare")
+    for found in stage.pods("", space):
+        names = [item["name"] for item in found["spec"].get("initContainers", [])]
+        assert names == [labels.INIT_CONTAINER, labels.PROXY_CONTAINER]
+    rows = eventually(lambda: _rows(stage, space, count=7))
+    assert {"sts/set", "ds/daemon", "po/bare"} <= set(rows)
+
+
+def _rows(stage: Stage, space: str, *, count: int) -> list[str]:
+    text = stage.mesh("stat", "all", "-n", space)
+    found = [line.split()[0] for line in text.splitlines() if "/" in line]
+    return found if len(found) >= count else []
+
+
+def test_a_pod_of_a_headless_service_is_reached_by_its_own_name(stage: Stage, space: str) -> None:
+    ready = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    app = container(stage, SERVE, readinessProbe=ready)
+    marks = {"app": "set"}
+    service = {"clusterIP": "None", "selector": marks, "ports": [{"name": "http", "port": 8080}]}
+    apply(
+        stage,
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "set", "namespace": space},
+            "spec": service,
+        },
+        workload("StatefulSet", "set", space, app, serviceName="set"),
+    )
+    stage.kubectl("rollout", "status", "statefulset/set", "-n", space, "--timeout=120s")
+
+    code = "import urllib.request as u; print(u.urlopen('http://set-0.set:8080/').status)"
+    apply(
+        stage,
+        pod("client", space, container(stage, ["python", "-c", code]), restartPolicy="OnFailure"),
+    )
+
+    assert eventually(lambda: stage.kubectl("logs", "client", "-n", space, "-c", "app") == "200\n")
+    series = eventually(lambda: _inbound(stage, space, "set-0"))
+    assert any(f'client_id="default.{space}.serviceaccount' in line for line in series)
+
+
+def _inbound(stage: Stage, space: str, name: str) -> list[str]:
+    address = stage.get("pod", name, "-n", space)["status"]["podIP"]
+    _, _, text = stage.ask((address, labels.ADMIN_PORT), "/metrics")
+    lines = text.decode().splitlines()
+    return [line for line in lines if line.startswith("request_total{") and 'tls="true"' in line]
+
+
+def test_the_proxy_of_a_job_ends_soon_after_its_application(stage: Stage, space: str) -> None:
+    code = "import urllib.request as u; print(u.urlopen('http://gateway.shop:8080/healthz').status)"
+    template = {"restartPolicy": "Never", "containers": [container(stage, ["python", "-c", code])]}
+    job = {"backoffLimit": 3, "template": {"spec": template}}
+    meta = {"name": "once", "namespace": space}
+    apply(stage, {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": job})
+
+    stage.kubectl("wait", "--for=condition=Complete", "job/once", "-n", space, "--timeout=90s")
+
+    (ran,) = (p for p in stage.pods("job-name=once", space) if p["status"]["phase"] == "Succeeded")
+    assert _ended(ran, labels.PROXY_CONTAINER) - _ended(ran, "app") <= datetime.timedelta(seconds=5)
+
+
+def _ended(pod: Object, name: str) -> datetime.datetime:
+    status = pod["status"]
+    (state,) = (
+        item["state"]
+        for item in [*status["initContainerStatuses"], *status["containerStatuses"]]
+        if item["name"] == name
+    )
+    return datetime.datetime.fromisoformat(state["terminated"]["finishedAt"])
+
+
+@pytest.mark.parametrize("mode", ["nft", "legacy"])
+def test_both_kinds_of_rules_are_programmed_and_proven(stage: Stage, space: str, mode: str) -> None:
+    chosen = {"mesh/redirect-mode": mode}
+    apply(stage, pod(mode, space, container(stage, SERVE), annotations=chosen))
+
+    wait_ready(stage, space, f"pod/{mode}")
+
+    said = stage.kubectl("logs", mode, "-n", space, "-c", labels.INIT_CONTAINER)
+    assert f"backend={mode}" in said
+    assert "ipv4:proven" in said
+
+
+def test_an_application_that_does_not_listen_is_not_ready(stage: Stage, space: str) -> None:
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    apply(stage, pod("deaf", space, container(stage, SLEEP, readinessProbe=probe)))
+
+    eventually(lambda: _statuses(stage, space, "deaf").get(labels.PROXY_CONTAINER, False))
+    events = ("get", "events", "-n", space, "-o", "jsonpath={.items[*].message}")
+    eventually(lambda: "Readiness probe failed" in stage.kubectl(*events))
+
+    assert _statuses(stage, space, "deaf")["app"] is False
+
+
+def _statuses(stage: Stage, space: str, name: str) -> dict[str, bool]:
+    status = stage.get("pod", name, "-n", space)["status"]
+    listed = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    return {item["name"]: item["ready"] for item in listed}
+
+
+def test_what_cannot_be_meshed_runs_and_an_event_says_why(stage: Stage, space: str) -> None:
+    apply(stage, pod("wide", space, container(stage, SLEEP), hostNetwork=True))
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    stage.kubectl("label", "namespace", space, level)
+    quiet = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    user = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+
+    def reason(name: str) -> str:
+        chosen = f"reason=InjectionSkipped,involvedObject.name={name}"
+        events = ("get", "events", "-n", space, "--field-selector", chosen, "-o", "json")
+        return "".join(item["message"] for item in json.loads(stage.kubectl(*events))["items"])
+
+    assert eventually(lambda: "hostNetwork" in reason("wide"))
+    app = container(stage, SLEEP, securityContext=quiet)
+    apply(stage, pod("strict", space, app, securityContext=user))
+    wait_ready(stage, space, "pod/strict")
+    assert eventually(lambda: "NET_ADMIN" in reason("strict"))
+    stage.kubectl("delete", "pod", "wide", "strict", "-n", space, "--now", "--wait=false")
+
+
+def test_the_image_has_no_shell_and_runs_as_nobody_in_particular(stage: Stage, space: str) -> None:
+    code = "import os; print(os.getuid(), os.access('/', os.W_OK), os.path.exists('/bin/sh'))"
+    plain = container(stage, ["python", "-c", code])
+    off = {"mesh/inject": "disabled"}
+    apply(stage, pod("who", space, plain, restartPolicy="Never", annotations=off))
+
+    said = eventually(lambda: stage.kubectl("logs", "who", "-n", space, check=False))
+
+    assert said.split() == [str(labels.CONTROL_UID), "False", "False"]

@@ -28,6 +28,7 @@ from mesh.local import cluster
 from mesh.local.shop import manifests
 
 OLDEST_KUBECTL: Final = (1, 28)
+_SOUND: Final = 0.95  # share of requests that must succeed for exit code 0
 _PATIENCE: Final = 90.0  # seconds for one step before it counts as failed
 
 
@@ -213,9 +214,9 @@ def _rows(stage: Stage, kind: str) -> list[dict[str, Any]]:
 
 
 def _is_sound(rows: list[dict[str, Any]]) -> bool:
-    """Whether every workload with traffic answered all of it."""
+    """Whether every workload has traffic and answers it; the table shows any single failure."""
     busy = [row for row in rows if row.get("rps")]
-    return len(busy) >= 4 and all(row["success"] == 1.0 for row in busy)
+    return len(busy) >= 4 and all(row["success"] >= _SOUND for row in busy)
 
 
 def _say_farewell(stage: Stage) -> None:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 
 from tests.cluster.cache import BuildError
+from tests.cluster.figures import print_figures
 from tests.cluster.images import mesh_image
 from tests.cluster.node import lifecycle
 from tests.cluster.node.parts import Say, make_parts
+from tests.cluster.node.plan import Plan
 
 NAME = "lightmesh"
 
@@ -73,17 +75,29 @@ def _image(name: str) -> int:
     return 0
 
 
+def _figures(name: str) -> int:
+    """Sizes, memory and start of the mesh on the running node, as the README has them."""
+    print_figures(_running(name))
+    return 0
+
+
 def _shell(name: str) -> int:
     """A shell of this machine in the node's network, for looking around."""
-    plan = lifecycle.find(name)
-    if plan is None:
-        raise BuildError("not running: start it with  make cluster")
+    plan = _running(name)
     pid = (plan.folder / "pid").read_text()
     return subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net"], check=False).returncode
 
 
+def _running(name: str) -> Plan:
+    plan = lifecycle.find(name)
+    if plan is None:
+        raise BuildError("not running: start it with  make cluster")
+    return plan
+
+
 ACTIONS: dict[str, Callable[[str], int]] = {
     "down": _down,
+    "figures": _figures,
     "image": _image,
     "parts": _parts,
     "shell": _shell,

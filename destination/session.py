@@ -24,8 +24,10 @@ from mesh.core import labels
 from mesh.core.errors import PeerError
 from mesh.core.model import Update
 from mesh.core.names import WorkloadId, split_authority
+from mesh.core.older import for_wire
 from mesh.core.report import ProxyStatus, Report
 from mesh.core.wire import (
+    WIRE_VERSION,
     Ack,
     ConnectFailure,
     FrameReader,
@@ -153,7 +155,8 @@ class Session(asyncio.Protocol):
         if update is None:
             return False
         self.sent = update.version
-        for frame in frames_of(update, first=old is None):
+        wire = self.hello.wire if self.hello is not None else WIRE_VERSION
+        for frame in frames_of(for_wire(update, wire), first=old is None):
             self._send(frame)
         return True
 

@@ -7,8 +7,8 @@ one service hold the same object, and `is` finds what changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -67,7 +67,7 @@ def look(snapshot: Snapshot, client: Client, subscribed: Iterable[str], *, versi
         addresses.add(host)
         target = resolve(snapshot, client, host, port, seen)
         targets[address] = target
-        for rule in target.rules:
+        for rule in (*target.rules, *target.connections):
             _collect(snapshot, client, rule, services, seen)
     view = View(
         version=version,
@@ -203,12 +203,21 @@ def _collect(
     services: dict[str, Service],
     seen: set[Key],
 ) -> None:
-    for backend in rule.backends:
-        authority = backend.authority
+    for authority in _authorities(rule):
         if authority not in services:
             key, port = _parse(authority)
             seen.add(key)
             services[authority] = _service(snapshot, client, authority, key, port)
+
+
+def _authorities(rule: Rule) -> Iterator[str]:
+    """The Services that a rule may lead to, mirrors included."""
+    for filters in (rule.filters, *(backend.filters for backend in rule.backends)):
+        for mirror in filters.mirrors if filters is not None else ():
+            yield mirror.authority
+    for backend in rule.backends:
+        if not backend.refused:
+            yield backend.authority
 
 
 def _service(snapshot: Snapshot, client: Client, authority: str, key: Key, port: int) -> Service:
@@ -224,7 +233,7 @@ def _service(snapshot: Snapshot, client: Client, authority: str, key: Key, port:
         for endpoint, node in zip(service.endpoints, compiled.nodes, strict=True)
         if node == client.node
     )
-    return Service(authority, service.namespace, service.name, service.port, near)
+    return replace(service, endpoints=near)
 
 
 def _units_behind(snapshot: Snapshot, pod: Key, seen: set[Key]) -> Iterable[Unit]:

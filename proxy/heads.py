@@ -8,12 +8,17 @@ from proxy.http1 import Request
 class RequestHead:
     """Implements `mesh.core.match.Head` over a parsed request."""
 
-    __slots__ = ("_fields", "method", "path")
+    __slots__ = ("_fields", "_target", "method", "path")
 
     def __init__(self, request: Request) -> None:
         self._fields = request.fields
         self.method = request.method.decode("latin-1")
         self.path = path_of(request.target)
+        self._target = request.target
+
+    @property
+    def query(self) -> str:
+        return self._target.partition(b"?")[2].decode("latin-1")
 
     def values(self, name: str) -> list[str]:
         wanted = name.encode("latin-1", "replace")

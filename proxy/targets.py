@@ -14,7 +14,7 @@ from mesh.core.match import CompilePattern
 from mesh.core.model import Endpoint, Protocol, Rule, Service, Source, Target, Update, View
 from mesh.core.names import join_address, parse_identity_dns, split_authority
 from mesh.core.report import SeriesKey
-from mesh.core.route import CompiledClass, RouteTable, RuleWeights, why_not
+from mesh.core.route import CompiledClass, RouteTable, RuleWeights, settle, why_not
 from proxy.answer import Outcome, origin_of
 from proxy.dial import Dialler
 from proxy.heads import RequestHead
@@ -71,10 +71,7 @@ class Plan:
         self.is_failure: Callable[[int], bool | None] | None = (
             found.is_failure if found is not None and found.route.response_classes else None
         )
-        timeout = rule.timeout if rule is not None else None
-        if timeout is None and found is not None:
-            timeout = found.route.timeout
-        self.timeout = timeout
+        self.timeout = settle(rule, found.route if found is not None else None).request
         self.series: dict[Hop | None, HttpSeries] = {}
 
     def failed(self, status: int) -> bool:
@@ -164,7 +161,9 @@ class TargetState:
         """Route one connection whose bytes nobody parses: by the rule that is always met."""
         if self._table is None or not self.target or not self.target.rules:
             return self._direct(None)
-        rule = self._table.last_rule()
+        rule = self._table.find_connection()
+        if rule is None:
+            return Outcome.NO_RULE
         backend = rule.draw_backend(draw())
         if backend is None:
             return Outcome.NO_WEIGHT

@@ -2,15 +2,16 @@
 
 Conditions are compiled once per change of configuration into plain functions. Patterns are
 full matches on a linear-time engine, which the caller passes in: the core imports none. A
-path is what stands before `?`; header names compare without case.
+path is what stands before `?`; header names compare without case, parameters with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from urllib.parse import unquote_plus
 
-from mesh.core.model import Condition, HeaderMatch, Match, ResponseClass, RouteClass
+from mesh.core.model import Condition, HeaderMatch, Match, QueryMatch, ResponseClass, RouteClass
 
 # Pattern -> a function that says whether a whole text matches it. Raises ValueError.
 CompilePattern = Callable[[str], Callable[[str], bool]]
@@ -23,12 +24,18 @@ class Head(Protocol):
     def method(self) -> str: ...
     @property
     def path(self) -> str: ...
+    @property
+    def query(self) -> str:
+        """What stands behind `?`, as it was sent; "" without one."""
+        ...
+
     def values(self, name: str, /) -> Sequence[str]:
         """All values of a header, by its lower-case name."""
         ...
 
 
 HeadTest = Callable[[Head], bool]
+NameTest = Callable[[str], bool]
 StatusTest = Callable[[int], bool]
 
 
@@ -38,6 +45,26 @@ def compile_matches(matches: Sequence[Match], pattern: CompilePattern) -> HeadTe
     if not tests or any(test is None for test in tests):
         return None
     return _any([test for test in tests if test is not None])
+
+
+def compile_names(matches: Sequence[Match]) -> NameTest | None:
+    """Whether a connection's server name ("" without one) meets any of `matches`; None: always."""
+    lists = [match.sni for match in matches]
+    if not lists or not all(lists):
+        return None
+    names = frozenset(name.lower() for found in lists for name in found)
+    exact = frozenset(name for name in names if not name.startswith("*"))
+    suffixes = tuple(sorted(name[1:] for name in names - exact))
+    return lambda name: name in exact or (bool(name) and name.endswith(suffixes))
+
+
+def parameter(query: str, name: str) -> str | None:
+    """The first value of a query parameter, decoded, or None when there is none."""
+    for pair in query.split("&"):
+        key, _, value = pair.partition("=")
+        if (key == name or unquote_plus(key) == name) and pair:
+            return unquote_plus(value)
+    return None
 
 
 def compile_condition(condition: Condition, pattern: CompilePattern) -> HeadTest:
@@ -82,19 +109,34 @@ def is_failure(status: int, classes: Sequence[ResponseClass]) -> bool:
 
 
 def _compile_match(match: Match, pattern: CompilePattern) -> HeadTest | None:
-    tests: list[HeadTest] = []
-    if match.path is not None:
-        tests.append(_path_is(match.path))
-    if match.path_prefix is not None:
-        tests.append(_path_under(match.path_prefix))
-    if match.path_regex is not None:
-        tests.append(_path_like(pattern(match.path_regex)))
+    tests = _path_tests(match, pattern)
     if match.method is not None:
         tests.append(_method_is(match.method))
     tests += [_header_like(header, pattern) for header in match.headers]
+    tests += [_not(_header_like(header, pattern)) for header in match.without_headers]
+    tests += [_parameter_like(parameter, pattern) for parameter in match.query]
+    if match.also is not None:
+        also = _compile_match(match.also, pattern)
+        tests += [] if also is None else [also]
     if not tests:
         return None
     return tests[0] if len(tests) == 1 else _all(tests)
+
+
+def _path_tests(match: Match, pattern: CompilePattern) -> list[HeadTest]:
+    tests: list[HeadTest] = []
+    folded = match.ignore_case
+    if match.path is not None:
+        tests.append(_folded_path_is(match.path) if folded else _path_is(match.path))
+    if match.path_prefix is not None and match.path_prefix.rstrip("/"):
+        under = _path_under(match.path_prefix.lower() if folded else match.path_prefix)
+        tests.append(_folded(under) if folded else under)
+    if match.path_start is not None:
+        starts = _path_starts(match.path_start.lower() if folded else match.path_start)
+        tests.append(_folded(starts) if folded else starts)
+    if match.path_regex is not None:
+        tests.append(_path_like(pattern(match.path_regex)))
+    return tests
 
 
 def _compile_status(condition: Condition) -> StatusTest:
@@ -143,6 +185,29 @@ def _path_under(prefix: str) -> HeadTest:
     return lambda head: head.path == bare or head.path.startswith(below)
 
 
+def _path_starts(text: str) -> HeadTest:
+    return lambda head: head.path.startswith(text)
+
+
+class _Folded:
+    """A head whose path is in lower case."""
+
+    __slots__ = ("method", "path", "query", "values")
+
+    def __init__(self, head: Head) -> None:
+        self.method, self.query, self.values = head.method, head.query, head.values
+        self.path = head.path.lower()
+
+
+def _folded(test: HeadTest) -> HeadTest:
+    return lambda head: test(_Folded(head))
+
+
+def _folded_path_is(path: str) -> HeadTest:
+    path = path.lower()
+    return lambda head: head.path.lower() == path
+
+
 def _path_like(matches: Callable[[str], bool]) -> HeadTest:
     return lambda head: matches(head.path)
 
@@ -157,3 +222,16 @@ def _header_like(match: HeaderMatch, pattern: CompilePattern) -> HeadTest:
         matches = pattern(match.value)
         return lambda head: any(matches(value) for value in head.values(name))
     return lambda head: match.value in head.values(name)
+
+
+def _parameter_like(match: QueryMatch, pattern: CompilePattern) -> HeadTest:
+    name, wanted = match.name, match.value
+    if match.regex:
+        matches = pattern(wanted)
+
+        def test(head: Head) -> bool:
+            found = parameter(head.query, name)
+            return found is not None and matches(found)
+
+        return test
+    return lambda head: parameter(head.query, name) == wanted

@@ -86,6 +86,54 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """When an endpoint is taken out, and how it comes back. Per endpoint and client proxy.
+
+    Out after `max_failures` failures in a row (5xx, gRPC failures, no answer). The first
+    penalty is `min_penalty` seconds and doubles up to `max_penalty`; up to `jitter` times the
+    penalty is added at random. With `probes` one request then decides (Linkerd); without, the
+    endpoint is back by time alone (Istio). `max_share` of the endpoints may be out at once.
+    """
+
+    max_failures: int = 7
+    min_penalty: float = 1.0
+    max_penalty: float = 60.0
+    jitter: float = 0.5
+    probes: bool = True
+    max_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """Limits of one client proxy towards one service; None is no limit. Times in seconds."""
+
+    max_connections: int | None = None
+    max_pending: int | None = None
+    max_requests: int | None = None  # under way at once
+    requests_per_connection: int | None = None
+    connect_timeout: float | None = None
+    idle_timeout: float | None = None
+
+
+class Balancing(StrEnum):
+    """How an endpoint is picked. EWMA: the better of two by latency and load."""
+
+    EWMA = "ewma"
+    LEAST_REQUEST = "least-request"
+    ROUND_ROBIN = "round-robin"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendPolicy:
+    """How the endpoints of one service are used, whatever rule leads there."""
+
+    balancing: Balancing = Balancing.EWMA
+    breaker: Breaker | None = None
+    pool: ConnectionPool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One port of one Service with its ready endpoints. `exists` False: no such Service."""
 
@@ -95,14 +143,155 @@ class Service:
     port: int
     endpoints: tuple[Endpoint, ...] = ()
     exists: bool = True
+    policy: BackendPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdit:
+    """Changes to the fields of a message, in this order: set, add, remove. Names lower-case.
+
+    `add` joins to a field that is there with a comma and no space (RFC 9110 §5.3).
+    """
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """A new path: `full` replaces all of it, else `prefix` replaces the `matched` one.
+
+    Queries stay. `mesh.core.filters` applies it.
+    """
+
+    full: str | None = None
+    prefix: str = ""
+    matched: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The answer is a redirection; None keeps what the request has (Gateway API)."""
+
+    scheme: str | None = None
+    hostname: str | None = None
+    port: int | None = None
+    path: PathChange | None = None
+    status: int = 302
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The request goes on with another Host or path."""
+
+    hostname: str | None = None
+    path: PathChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy of `share` (0 to 1) of the requests goes there; its response is thrown away."""
+
+    authority: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Cross-origin answers (Fetch standard §3.2). `*` in a list means anything.
+
+    An origin may hold one wildcard, as in `https://*.example.com`. `max_age` is in seconds.
+    """
+
+    allow_origins: tuple[str, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    allow_credentials: bool = False
+    max_age: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What happens to a request and its response on the way, of a rule or of one backend.
+
+    Order: CORS, redirect (ends the request), request edit, rewrite, mirrors; on the way back
+    the response edit. Those of a rule come before those of the backend.
+    """
+
+    request: HeaderEdit | None = None
+    response: HeaderEdit | None = None
+    redirect: Redirect | None = None
+    rewrite: Rewrite | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a request is sent again beyond what is always safe. Budget and body cap are outside.
+
+    `limit` counts retries after the first try; None leaves it to budget and timeout, 0 turns
+    them off. `statuses` are inclusive ranges, `grpc` codes; `on_reset` means that the server
+    went away before its response, `on_timeout` that a try took too long, `on_failure` what
+    the route class (else 5xx) calls a failure. Backoffs are seconds, doubled, full jitter.
+    `redraw` draws a backend of the rule anew (HTTPRoute); else the drawn one stays.
+    """
+
+    limit: int | None = 1
+    statuses: tuple[tuple[int, int], ...] = ()
+    grpc: tuple[int, ...] = ()
+    on_reset: bool = False
+    on_timeout: bool = False
+    on_failure: bool = False
+    backoff: float = 0.025
+    max_backoff: float = 0.25
+    redraw: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many retries a service may get from one proxy: `ratio` of the first tries within
+    the last `ttl` seconds, and `min_per_second` besides. Always in force."""
+
+    ratio: float = 0.2
+    min_per_second: float = 10.0
+    ttl: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Timeouts and retries. None: not said here; 0: said to be without. Seconds.
+
+    `request` is the whole request, retries included, to the end of the response; `attempt`
+    one try to the end of its response; `headers` one try to its response head; `response`
+    from the end of the request to the end of the response; `idle` no byte either way;
+    `stream` the life of a response, or tunnel, that has begun.
+    """
+
+    request: float | None = None
+    attempt: float | None = None
+    headers: float | None = None
+    response: float | None = None
+    idle: float | None = None
+    stream: float | None = None
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A weighted target of a rule. Weights are relative within the rule; 0 gets nothing."""
+    """A weighted target of a rule. Weights are relative within the rule; 0 gets nothing.
+
+    `refused` says why this backend may never serve ("" where it may): its share fails.
+    `source` is the object that put it in the place of the one that the rule names.
+    """
 
     authority: str
     weight: int = 1
+    filters: Filters | None = None
+    refused: str = ""
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +304,54 @@ class HeaderMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryMatch:
+    """One condition on the first value of a query parameter, decoded; as HeaderMatch."""
+
+    name: str
+    value: str
+    regex: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
-    """A condition on a request head: all given parts must hold. The empty match holds always."""
+    """A condition on a request head: all given parts must hold. The empty match holds always.
+
+    `path_prefix` covers whole segments (Gateway API), `path_start` any text (Istio). `sni` are
+    server names of a TLS connection, `*.` covering one or more labels; it is asked of
+    connections only, the rest of requests only. `also` is a further match that must hold.
+    """
 
     path: str | None = None
     path_prefix: str | None = None
     path_regex: str | None = None
     method: str | None = None
     headers: tuple[HeaderMatch, ...] = ()
+    path_start: str | None = None
+    ignore_case: bool = False  # of path, path_prefix and path_start
+    without_headers: tuple[HeaderMatch, ...] = ()
+    query: tuple[QueryMatch, ...] = ()
+    sni: tuple[str, ...] = ()
+    also: Match | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of a route table: any of `matches` (none: always) -> weighted backends."""
+    """One entry of a route table: any of `matches` (none: always) -> weighted backends.
+
+    `policy` is what the rule's object says, `defaults` what the Service says; the overlay of a
+    profile lies between (`mesh.core.route.settle`). `failure` is the status for a backend that
+    does not exist, or for no backend at all.
+    """
 
     backends: tuple[Backend, ...]
     matches: tuple[Match, ...] = ()
     source: Source | None = None
     index: int = 0  # position in the source object, for messages
-    timeout: float | None = None  # seconds for the whole request
+    name: str = ""
+    filters: Filters | None = None
+    policy: Policy | None = None
+    defaults: Policy | None = None
+    failure: int = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +405,9 @@ class Target:
 
     A ClusterIP has `authority` and `rules`; a pod address has `endpoint` (and the authority
     of its headless Service, if any). An address that is neither is external: forwarded as it
-    is, in plaintext, with a reason. `rules` are tried in order, the last one matches always.
+    is, in plaintext, with a reason. `rules` are tried in order; a request that meets none is
+    answered with 404. `connections` are the rules for what is not read as HTTP; where there are
+    none, the last of `rules` is meant. `budget` None is the default one.
     """
 
     address: str
@@ -196,6 +416,8 @@ class Target:
     rules: tuple[Rule, ...] = ()
     profile: Profile | None = None
     endpoint: Endpoint | None = None
+    connections: tuple[Rule, ...] = ()
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The stream between a proxy and destination: messages <-> bytes.
 
 A frame is a big-endian u32 length and that many bytes of JSON with a `type`. Unknown fields
-are ignored and unknown types skipped, so that this version talks to its neighbours. Pure:
-the shells own sockets. msgspec does the coding, since one proxy's first view can be large.
+are ignored and unknown types skipped, so that this version talks to its neighbours; what an
+older proxy would misunderstand by ignoring it, destination words for it (`mesh.core.older`).
+Pure: the shells own sockets. msgspec does the coding, since a first view can be large.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from mesh.core.errors import PeerError
 from mesh.core.model import Update
 from mesh.core.report import Report
 
-WIRE_VERSION: Final = 1
+# 1: paths, methods, headers, weights. 2: filters, policies, queries, rules for connections.
+WIRE_VERSION: Final = 2
 MAX_FRAME: Final = 16 * 1024 * 1024
 _LENGTH = 4
 

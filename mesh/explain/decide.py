@@ -21,7 +21,7 @@ from mesh.core.errors import MeshError
 from mesh.core.match import Head
 from mesh.core.model import Endpoint, Protocol, Rule, Service, Target, View
 from mesh.core.names import join_address
-from mesh.core.route import RouteTable, RuleWeights, why_not
+from mesh.core.route import RouteTable, RuleWeights, settle, why_not
 from mesh.explain.question import Asker, Question, find_service, is_address
 from mesh.explain.reasons import describe, why_no_match, why_unmet
 from proxy.answer import Outcome, origin_of
@@ -134,13 +134,12 @@ def _routed(
     table = RouteTable(target, compile_pattern)
     head = question.head()
     is_per_request = target.protocol in _PER_REQUEST and not question.encrypted
-    found = table.find_rule(head) if is_per_request else table.last_rule()
+    found = table.find_rule(head) if is_per_request else table.find_connection()
     route = table.find_class(head) if is_per_request else None
     key = _key_of(target.authority)
     leaves = tuple(_leaves(asker, view, found, draw)) if found is not None else ()
-    timeout = found.rule.timeout if found is not None else None
-    if timeout is None and route is not None:
-        timeout = route.route.timeout
+    rule = found.rule if found is not None else None
+    policy = settle(rule, route.route if route is not None else None)
     unit = snapshot.units[key]
     return Decision(
         question,
@@ -158,7 +157,7 @@ def _routed(
         route=route.route.name if route is not None else "",
         leaves=leaves,
         answer=_unrouted(found),
-        timeout=timeout,
+        timeout=policy.request,
         involved=_involved(store, snapshot, key),
         notes=notes,
     )
@@ -258,7 +257,8 @@ def _answer(outcome: Outcome, origin: str) -> Answer:
 def _rules_tried(target: Target, head: Head, found: RuleWeights | None) -> Iterator[Tried]:
     for rule in target.rules:
         why = why_no_match(rule, head, compile_pattern)
-        yield Tried(_rule_name(rule), "", not why, why, rule.timeout)
+        timeout = rule.policy.request if rule.policy is not None else None
+        yield Tried(_rule_name(rule), "", not why, why, timeout)
         if found is not None and rule is found.rule:
             return
 

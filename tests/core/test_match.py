@@ -8,14 +8,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mesh.core.match import compile_condition, compile_matches, compile_response_classes, is_failure
-from mesh.core.model import Condition, HeaderMatch, Match, ResponseClass, RouteClass
+from mesh.core.match import (
+    compile_condition,
+    compile_matches,
+    compile_names,
+    compile_response_classes,
+    is_failure,
+)
+from mesh.core.model import Condition, HeaderMatch, Match, QueryMatch, ResponseClass, RouteClass
 
 
 @dataclass
 class Head:
     method: str = "GET"
     path: str = "/"
+    query: str = ""
     headers: dict[str, list[str]] = field(default_factory=dict)
 
     def values(self, name: str, /) -> Sequence[str]:
@@ -78,6 +85,23 @@ def test_a_route_condition_is_a_tree(condition: Condition, head: Head, expected:
             Head(headers={"user-agent": ["A Firefox"]}),
             True,
         ),
+        (Match(path_start="/api"), Head(path="/apis/x"), True),
+        (Match(path="/Items", ignore_case=True), Head(path="/itemS"), True),
+        (Match(path_prefix="/Items", ignore_case=True), Head(path="/ITEMS/1"), True),
+        (Match(path_start="/It", ignore_case=True), Head(path="/ITEMS"), True),
+        (Match(without_headers=(HeaderMatch("X-A", "1"),)), Head(headers={"x-a": ["1"]}), False),
+        (Match(without_headers=(HeaderMatch("X-A", "1"),)), Head(), True),
+        (Match(query=(QueryMatch("a", "1"),)), Head(query="b=2&a=1"), True),
+        (Match(query=(QueryMatch("a", "1"),)), Head(query="a=2&a=1"), False),
+        (Match(query=(QueryMatch("a b", "é"),)), Head(query="a%20b=%C3%A9"), True),
+        (Match(query=(QueryMatch("A", "1"),)), Head(query="a=1"), False),
+        (Match(query=(QueryMatch("a", ""),)), Head(query="a"), True),
+        (Match(query=(QueryMatch("", ""),)), Head(query=""), False),
+        (Match(query=(QueryMatch("a", "[0-9]+", regex=True),)), Head(query="a=17"), True),
+        (Match(query=(QueryMatch("a", ".*", regex=True),)), Head(query="b=17"), False),
+        (Match(path_prefix="/a", also=Match(path_regex="/a/.")), Head(path="/a/b"), True),
+        (Match(path_prefix="/a", also=Match(path_regex="/a/.")), Head(path="/a/bc"), False),
+        (Match(also=Match()), Head(), True),
     ],
 )
 def test_a_match_needs_all_its_parts(match: Match, head: Head, expected: bool) -> None:
@@ -140,3 +164,26 @@ def test_status_conditions_combine() -> None:
         False,
         True,  # the default class
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "expected"),
+    [
+        (("a.example.com",), "a.example.com", True),
+        (("A.example.com",), "a.example.com", True),
+        (("a.example.com",), "b.example.com", False),
+        (("*.example.com",), "b.example.com", True),
+        (("*.example.com",), "c.b.example.com", True),
+        (("*.example.com",), "example.com", False),
+        (("*.example.com", "example.org"), "example.org", True),
+        (("a.example.com",), "", False),
+    ],
+)
+def test_server_names_are_exact_or_below_a_domain(
+    names: tuple[str, ...], name: str, expected: bool
+) -> None:
+    test = compile_names([Match(sni=names)])
+
+    assert test is not None
+    assert test(name) is expected
+    assert compile_names([Match(sni=names), Match()]) is None

@@ -10,15 +10,27 @@ from mesh.core.model import (
     Backend,
     Condition,
     Endpoint,
+    Filters,
     Match,
+    Policy,
     Profile,
+    Redirect,
+    Retry,
     RouteClass,
     Rule,
     Service,
     Source,
     Target,
 )
-from mesh.core.route import NoBackend, RouteTable, RuleWeights, choose
+from mesh.core.route import (
+    CLASS_RETRY,
+    NoBackend,
+    RouteTable,
+    RuleWeights,
+    choose,
+    failure_status,
+    settle,
+)
 from tests.core.test_match import Head, pattern
 
 V1, V2 = "v1.shop.svc:80", "v2.shop.svc:80"
@@ -124,3 +136,78 @@ def test_a_pattern_that_does_not_compile_is_a_value_error() -> None:
 
     with pytest.raises(ValueError, match="a\\["):
         RouteTable(Target("a", rules=(Rule((), (Match(path_regex="a["),)),)), refuse)  # type: ignore[arg-type]
+
+
+def test_a_redirect_asks_no_backend() -> None:
+    rules = table(Rule((), filters=Filters(redirect=Redirect(hostname="elsewhere"))))
+
+    found = choose(rules, Head(), 0.5, SERVICES)
+
+    assert (found.backend, found.denial) == (None, None)
+    assert rules.first_rule().redirects
+
+
+def test_a_refused_backend_fails_its_share_though_its_service_is_there() -> None:
+    rules = table(Rule((Backend(V1, refused="not-permitted"),), failure=500))
+
+    found = choose(rules, Head(), 0.5, SERVICES)
+
+    assert found.denial is NoBackend.INVALID_BACKEND
+    assert failure_status(found.rule, NoBackend.INVALID_BACKEND) == 500
+
+
+def test_each_denial_has_its_status() -> None:
+    rule = Rule((), failure=500)
+
+    assert [failure_status(rule, denial) for denial in NoBackend] == [404, 500, 500, 503, 500]
+
+
+def test_connections_go_by_their_server_name() -> None:
+    target = Target(
+        "10.96.0.1:443",
+        rules=(Rule((Backend(V1),), (Match(path="/x"),)),),
+        connections=(
+            Rule((Backend(V1),), (Match(sni=("*.shop.example",)),)),
+            Rule((Backend(V2),)),
+        ),
+    )
+    rules = RouteTable(target, pattern)
+
+    drawn = [rules.find_connection(name) for name in ("Web.shop.example", "other", "")]
+
+    assert [found.rule.backends[0].authority for found in drawn if found] == [V1, V2, V2]
+
+
+def test_connections_without_rules_of_their_own_take_the_last_rule() -> None:
+    rules = table(Rule((Backend(V1),), (Match(path="/x"),)), Rule((Backend(V2),)))
+
+    found = rules.find_connection("any")
+
+    assert found is not None
+    assert found.rule.backends == (Backend(V2),)
+    assert RouteTable(Target("a"), pattern).find_connection() is None
+
+
+@pytest.mark.parametrize(
+    ("own", "route", "base", "expected"),
+    [
+        (None, None, None, Policy()),
+        (Policy(request=1), RouteClass("r", Condition(), timeout=2), None, Policy(request=1)),
+        (None, RouteClass("r", Condition(), timeout=2), Policy(request=3), Policy(request=2)),
+        (None, RouteClass("r", Condition()), Policy(request=3, idle=4), Policy(request=3, idle=4)),
+        (Policy(request=0), None, Policy(request=3), Policy()),
+        (Policy(attempt=1), None, Policy(headers=2), Policy(attempt=1, headers=2)),
+        (None, RouteClass("r", Condition(), retryable=True), None, Policy(retry=CLASS_RETRY)),
+        (Policy(retry=Retry(limit=0)), None, Policy(retry=Retry()), Policy()),
+        (
+            Policy(retry=Retry(limit=0)),
+            RouteClass("r", Condition(), retryable=True),
+            None,
+            Policy(),
+        ),
+    ],
+)
+def test_the_rule_goes_before_the_class_and_that_before_the_service(
+    own: Policy | None, route: RouteClass | None, base: Policy | None, expected: Policy
+) -> None:
+    assert settle(Rule((), policy=own, defaults=base), route) == expected

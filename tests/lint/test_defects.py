@@ -245,7 +245,7 @@ def test_a_folder_without_manifests_is_told(tmp_path: Path) -> None:
 
 class Head:
     def __init__(self, method: str, path: str) -> None:
-        self.method, self.path = method, path
+        self.method, self.path, self.query = method, path, ""
 
     def values(self, name: str, /) -> list[str]:
         return []

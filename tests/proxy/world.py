@@ -20,6 +20,7 @@ from mesh.core import labels
 from mesh.core.model import (
     Backend,
     Endpoint,
+    Policy,
     Protocol,
     Rule,
     Service,
@@ -177,7 +178,9 @@ class World:
             namespace="shop",
             workload="deployment/web",
         )
-        rule = Rule((Backend(WEB),), source=Source("Service", "shop", "web"), timeout=timeout)
+        rule = Rule(
+            (Backend(WEB),), source=Source("Service", "shop", "web"), policy=Policy(request=timeout)
+        )
         self.client.discovery.update(
             Target(CLUSTER_IP, protocol=protocol, authority=WEB, rules=(rule,)),
             services=[Service(WEB, "shop", "web", 80, (endpoint,))],

@@ -28,6 +28,7 @@ _REPEATING: Final = ("POST", "PATCH")  # not idempotent (RFC 9110 §9.2.2)
 class _Head:
     method: str
     path: str
+    query: str = ""
 
     def values(self, name: str, /) -> list[str]:
         return []

@@ -1,4 +1,4 @@
-"""Endpoints + latencies -> one endpoint: peak EWMA and power of two choices. Pure.
+"""Endpoints + latencies -> one endpoint: by default peak EWMA and power of two choices. Pure.
 
 An endpoint's cost is its peak-sensitive moving average of latency times the requests it has
 in hand, plus one. Two are drawn at random and the cheaper one is taken, so that a slow or
@@ -7,9 +7,11 @@ new endpoint is found out without asking all of them. The caller passes time and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from math import exp
 from typing import Final, Protocol, TypeVar
+
+from mesh.core.model import Balancing
 
 DEFAULT_RTT: Final = 0.030  # seconds, taken for an endpoint that has not answered yet
 DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
@@ -69,12 +71,13 @@ class Loaded(Protocol):
 
 
 E = TypeVar("E", bound=Loaded)
+Random = Callable[[], float]
 
 
-def pick(endpoints: list[E], random: Callable[[], float], avoid: Iterable[E] = ()) -> E | None:
+def pick(endpoints: list[E], random: Random, avoid: Collection[E] = ()) -> E | None:
     """One endpoint by power of two choices; those to avoid only when nothing else is left."""
     if avoid:
-        endpoints = [endpoint for endpoint in endpoints if endpoint not in avoid] or endpoints
+        endpoints = _others(endpoints, avoid)
     count = len(endpoints)
     if count < 2:
         return endpoints[0] if endpoints else None
@@ -86,3 +89,60 @@ def pick(endpoints: list[E], random: Callable[[], float], avoid: Iterable[E] = (
     if load.average * (load.pending + 1) <= other.average * (other.pending + 1):
         return one
     return two
+
+
+def pick_least(endpoints: list[E], random: Random, avoid: Collection[E] = ()) -> E | None:
+    """Of two drawn at random the one with fewer requests in hand."""
+    if avoid:
+        endpoints = _others(endpoints, avoid)
+    count = len(endpoints)
+    if count < 2:
+        return endpoints[0] if endpoints else None
+    first = int(random() * count)
+    second = int(random() * (count - 1))
+    one = endpoints[first]
+    two = endpoints[second if second < first else second + 1]
+    return one if one.load.pending <= two.load.pending else two
+
+
+def pick_random(endpoints: list[E], random: Random, avoid: Collection[E] = ()) -> E | None:
+    """Any of them."""
+    if avoid:
+        endpoints = _others(endpoints, avoid)
+    return endpoints[int(random() * len(endpoints))] if endpoints else None
+
+
+class RoundRobin:
+    """One after the other, from a place of its own in the order."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, random: Random) -> None:
+        self._next = int(random() * 1_000_000)
+
+    def __call__(self, endpoints: list[E], random: Random, avoid: Collection[E] = ()) -> E | None:
+        if avoid:
+            endpoints = _others(endpoints, avoid)
+        if not endpoints:
+            return None
+        self._next += 1
+        return endpoints[self._next % len(endpoints)]
+
+
+class Pick(Protocol):
+    """What every balancer is."""
+
+    def __call__(
+        self, endpoints: list[E], random: Random, avoid: Collection[E] = ...
+    ) -> E | None: ...
+
+
+def balancer(kind: Balancing, random: Random) -> Pick:
+    """The balancer of one service."""
+    if kind is Balancing.ROUND_ROBIN:
+        return RoundRobin(random)
+    return {Balancing.LEAST_REQUEST: pick_least, Balancing.RANDOM: pick_random}.get(kind, pick)
+
+
+def _others(endpoints: list[E], avoid: Collection[E]) -> list[E]:
+    return [endpoint for endpoint in endpoints if endpoint not in avoid] or endpoints

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from proxy.balance import Load, pick
+import pytest
+
+from mesh.core.model import Balancing
+from proxy.balance import Load, balancer, pick
 
 
 class Endpoint:
@@ -77,3 +80,40 @@ def test_those_to_avoid_are_taken_only_when_there_is_no_other() -> None:
     assert pick([one, two], random.random, (one,)) is two
     assert pick([one], random.random, (one,)) is one
     assert pick([], random.random) is None
+
+
+@pytest.mark.parametrize("kind", list(Balancing))
+def test_every_balancer_knows_empty_and_single_sets_and_avoids(kind: Balancing) -> None:
+    choose = balancer(kind, random.random)
+    one, two = Endpoint("one"), Endpoint("two")
+
+    assert choose([], random.random) is None
+    assert choose([one], random.random, [one]) is one
+    assert {choose([one, two], random.random, [one]) for _ in range(20)} == {two}
+    assert {choose([one, two], random.random) for _ in range(100)} <= {one, two}
+
+
+def test_round_robin_asks_one_after_the_other() -> None:
+    choose = balancer(Balancing.ROUND_ROBIN, random.random)
+    endpoints = [Endpoint(name) for name in "abc"]
+
+    counts = Counter(choose(endpoints, random.random) for _ in range(30))
+
+    assert set(counts.values()) == {10}
+
+
+def test_least_request_looks_at_what_is_in_hand_only() -> None:
+    busy, slow = Endpoint("busy", 0.001), Endpoint("slow", 9.0)
+    busy.load.pending = 2
+
+    assert balancer(Balancing.LEAST_REQUEST, random.random)([busy, slow], random.random) is slow
+
+
+def test_random_gives_each_its_share() -> None:
+    draw = random.Random(1).random
+    choose = balancer(Balancing.RANDOM, draw)
+    one, two = Endpoint("one", 9.0), Endpoint("two", 0.001)
+
+    counts = Counter(choose([one, two], draw) for _ in range(1000))
+
+    assert 450 < counts[one] < 550

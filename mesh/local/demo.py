@@ -28,7 +28,7 @@ from mesh.local import cluster
 from mesh.local.shop import manifests
 
 OLDEST_KUBECTL: Final = (1, 28)
-_SOUND: Final = 0.95  # share of requests that must succeed for exit code 0
+_SOUND: Final = 1.0  # share of requests that must succeed for exit code 0
 _PATIENCE: Final = 90.0  # seconds for one step before it counts as failed
 
 

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The cluster with nothing in it."""
     backend = BACKENDS[os.environ.get(VARIABLE, "")]
@@ -29,7 +29,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(bare: Stage) -> Stage:
     """The cluster with the mesh and the shop, both in order."""
     bare.apply(bare.mesh("install", *bare.install_flags))

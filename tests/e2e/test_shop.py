@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.core.report import REPORT_INTERVAL
 from mesh.local.shop import manifests
 from tests.e2e.stage import Stage, eventually
 
@@ -106,7 +107,7 @@ def _enough(rows: list[Any]) -> list[Any]:
 def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
     """Requests exact after one report interval; the rate within 2 % while it lasts."""
     stage.load("/pause", "POST")
-    before = eventually(lambda: _settled(_requests(stage), _requests(stage)))
+    before = _settled(stage)
     sent_before = stage.load("/stats")["sent"]
 
     stage.load("/resume?rate=50", "POST")
@@ -127,5 +128,15 @@ def _requests(stage: Stage) -> int:
     return int(row["requests"])
 
 
-def _settled(first: int, second: int) -> int:
-    return first if first == second else 0
+def _settled(stage: Stage) -> int:
+    """The count once every proxy has reported since it last moved."""
+    last, since = _requests(stage), time.monotonic()
+
+    def unmoved() -> int:
+        nonlocal last, since
+        now = _requests(stage)
+        if now != last:
+            last, since = now, time.monotonic()
+        return now if time.monotonic() - since > 1.2 * REPORT_INTERVAL else 0
+
+    return eventually(unmoved)

@@ -11,7 +11,7 @@ import pytest
 from mesh.core.model import Protocol
 from tests.proxy.apps import Reader, Writer, hello, read_head
 from tests.proxy.test_admin import ask
-from tests.proxy.world import World, make_pod, on_loop, request
+from tests.proxy.world import World, free_port, make_pod, on_loop, request
 from tests.support.authority import TrustChain
 
 GET = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
@@ -111,6 +111,7 @@ async def test_at_the_deadline_what_is_left_is_cut(tmp_path: Path) -> None:
 async def test_nothing_is_taken_before_the_proxy_knows_enough(tmp_path: Path) -> None:
     chain = TrustChain()
     pod = make_pod(chain, tmp_path, "web")
+    pod.meant_for = ("127.0.0.1", free_port())
     pod.discovery.ready = False
     await pod.start()
     reader, writer = await pod.connect()

@@ -144,6 +144,7 @@ def response_story(data: bytes, method: bytes, step: int) -> tuple[object, ...]:
 
 @settings(max_examples=400, deadline=None)
 @given(RESPONSES, st.sampled_from([b"GET", b"HEAD", b"CONNECT"]))
+@example(b"HTTP/1.1 200 OK\r\n\r\n\r\n", b"HEAD")
 def test_responses_read_the_same_whole_and_byte_by_byte(data: bytes, method: bytes) -> None:
     whole = response_story(data, method, 0)
     single = response_story(data, method, 1)

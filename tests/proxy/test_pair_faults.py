@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from mesh.core.model import Backend, Endpoint, Protocol, Rule, Service, Source, Target
+from proxy.client_streams import ClientStreams
+from proxy.http2_frames import NO_ERROR
 from tests.proxy.apps import Reader, Writer, answering, hello, read_head
 from tests.proxy.fakes import CLUSTER_IP, WEB
 from tests.proxy.world import World, free_port, on_loop, request
@@ -315,6 +317,49 @@ async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path, http
         writer.close()
 
         assert served == 4
+
+
+@on_loop
+async def test_an_endpoint_that_changes_while_it_is_dialled_costs_no_request(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        await world.serve(hello)
+        endpoint = world.route()
+        waiting = asyncio.ensure_future(request(world.client, GET_CLOSE))
+        while not world.client.server.targets.hops():  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+
+        moved = replace(endpoint, workload="deployment/other")
+        world.client.discovery.update(services=[Service(WEB, "shop", "web", 80, (moved,))])
+
+        assert (await waiting)[0] == 200
+        assert (await request(world.client, GET_CLOSE))[0] == 200
+
+
+@on_loop
+async def test_a_stream_that_the_peer_never_looked_at_goes_out_again(tmp_path: Path) -> None:
+    served = 0
+
+    async with World(tmp_path) as world:
+
+        async def drained_first(reader: Reader, writer: Writer) -> None:
+            nonlocal served
+            await read_head(reader)
+            served += 1
+            if served == 1:  # the peer says now that it looked at no stream
+                for client in list(world.server.server.keeper.clients):
+                    assert isinstance(client, ClientStreams)
+                    client.send_goaway(NO_ERROR, 0)
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        await world.serve(drained_first)
+        world.route()
+
+        post = b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 0\r\n" + CLOSE
+        assert (await request(world.client, post))[0] == 200
+        assert served == 2
 
 
 @over_both

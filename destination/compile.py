@@ -12,11 +12,18 @@ from typing import TypeVar
 
 from destination.endpoints import Cluster
 from destination.facts import Key
-from destination.fragments import Outcome, Ref, RejectedFragment
+from destination.fragments import (
+    GroupFragment,
+    Outcome,
+    Ref,
+    RejectedFragment,
+    RouteFragment,
+    verdict_of,
+)
+from destination.route_status import judge_route, reject_route
 from destination.snapshot import Port, Reach, Snapshot, Unit
-from destination.store import Store, Touched
+from destination.store import ROUTES, Store, Touched
 from destination.unit import compile_unit
-from mesh.core.model import Verdict
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -91,7 +98,9 @@ def _compile_units(
     verdicts: dict[Ref, Outcome | None] = {
         ref: _lone_outcome(store, ref) for ref in touched.objects
     }
+    routes = {ref for ref in touched.objects if ref.resource in ROUTES}
     for key in touched.services:
+        routes.update(ref for ref in store.objects_of.get(key, ()) if ref.resource in ROUTES)
         try:
             unit, found = compile_unit(store, old.cluster, key)
         except Exception as error:
@@ -99,6 +108,13 @@ def _compile_units(
             continue
         verdicts.update(found)
         units[key] = None if unit is None else _shared(unit, old.units.get(key))
+    for ref in routes:
+        route = store.fragments.get(ref)
+        if isinstance(route, RouteFragment):
+            try:
+                verdicts[ref] = judge_route(store, route)
+            except Exception as error:
+                broken.append(((ref.namespace, ref.name), f"{type(error).__name__}: {error}"))
     return _moved(old.units, units), _moved(old.outcomes, verdicts), broken
 
 
@@ -106,7 +122,9 @@ def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:
     """The outcome of an object that acts on no Service; units overwrite it for all others."""
     fragment = store.fragments.get(ref)
     if isinstance(fragment, RejectedFragment):
-        return Outcome(Verdict.REJECTED, fragment.problems)
+        return reject_route(fragment)
+    if isinstance(fragment, GroupFragment):
+        return Outcome(verdict_of(fragment.problems), fragment.problems)
     return None
 
 

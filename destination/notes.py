@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from destination.facts import ServiceFacts
@@ -16,12 +16,14 @@ _ON_SERVICES: Final = (_OPAQUE.name, *_OPAQUE.aliases)
 _WRITTEN_BY_US: Final = frozenset(
     (labels.A_PROXY_VERSION, labels.A_CREATED_BY, labels.A_TRUST_HASH, labels.A_REWRITTEN_PROBES)
 )
-_LATER: Final = ("retry.linkerd.io/", "timeout.linkerd.io/", "balancer.linkerd.io/")
 
 
-def judge_service(service: ServiceFacts) -> Outcome | None:
-    """The outcome of a Service's annotations; None when all is well, as it mostly is."""
-    problems = tuple(_problems(service))
+def judge_service(service: ServiceFacts, known: Iterable[Problem] = ()) -> Outcome | None:
+    """The outcome of a Service's annotations; None when all is well, as it mostly is.
+
+    `known` is what is wrong with those of retries, timeouts and failures.
+    """
+    problems = (*known, *_problems(service))
     name = f"{service.namespace}/{service.name}"
     return Outcome(Verdict.PARTIAL, problems, name) if problems else None
 
@@ -35,12 +37,13 @@ def _problems(service: ServiceFacts) -> Iterator[Problem]:
             if bad:
                 message = f"expected ports, ranges or port names, got {', '.join(bad)}"
                 yield Problem(source, path, INVALID_PORTS, message)
-        elif name.startswith(_LATER):
-            yield Problem(source, path, NOT_SUPPORTED, "not supported yet; it has no effect")
+        elif name in labels.ROUTE_ANNOTATION_BY_NAME or name.startswith(labels.ROUTE_PREFIXES):
+            continue
         elif name in labels.ANNOTATION_BY_NAME:
             message = "acts on pods and namespaces, not on a Service"
             yield Problem(source, path, NOT_SUPPORTED, message)
         elif name.startswith(labels.OUR_PREFIXES) and name not in _WRITTEN_BY_US:
-            near = difflib.get_close_matches(name, _ON_SERVICES, n=1)
+            known_names = (*_ON_SERVICES, *labels.ROUTE_ANNOTATION_BY_NAME)
+            near = difflib.get_close_matches(name, known_names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             yield Problem(source, path, UNKNOWN_FIELD, f"no such annotation{hint}")

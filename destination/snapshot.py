@@ -13,17 +13,23 @@ from destination.endpoints import Cluster
 from destination.facts import Key, Pod
 from destination.fragments import Outcome, Ref
 from destination.layered import Layered
-from mesh.core.model import Profile, Protocol, Rule, Service, Target
+from mesh.core.model import Budget, Profile, Protocol, Rule, Service, Target
 
 EVERYONE = ""  # the client namespace that stands for all without objects of their own
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How requests of one client namespace to one port are routed and classified."""
+    """How requests of one client namespace to one port are routed and classified.
+
+    `protocol` is the port's, or opaque where a profile says so.
+    """
 
     rules: tuple[Rule, ...]
     profile: Profile | None
+    connections: tuple[Rule, ...] = ()
+    budget: Budget | None = None
+    protocol: Protocol = Protocol.DETECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One Service, compiled. `leaves` are Services that its rules lead to besides itself."""
+    """One Service, compiled."""
 
     key: Key
     headless: bool
     ports: Mapping[int, Port]
-    leaves: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

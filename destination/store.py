@@ -12,8 +12,10 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from destination.dialects.gateway import read_route
 from destination.dialects.linkerd import read_service_profile
-from destination.dialects.smi import read_traffic_split
+from destination.dialects.smi import ROUTE_GROUPS, read_traffic_split
+from destination.dialects.smi_groups import read_route_group
 from destination.facts import (
     Key,
     Namespace,
@@ -35,6 +37,7 @@ from destination.fragments import (
     ProfileFragment,
     Ref,
     RejectedFragment,
+    RouteFragment,
     SplitFragment,
 )
 from mesh.core import labels
@@ -47,6 +50,12 @@ V = TypeVar("V")
 PROFILES: Final = "serviceprofiles.linkerd.io"
 SMI_SPLITS: Final = "trafficsplits.split.smi-spec.io"
 LINKERD_SPLITS: Final = "linkerdtrafficsplits.linkerd.io"
+HTTP_ROUTES: Final = "httproutes.gateway.networking.k8s.io"
+GRPC_ROUTES: Final = "grpcroutes.gateway.networking.k8s.io"
+TLS_ROUTES: Final = "tlsroutes.gateway.networking.k8s.io"
+TCP_ROUTES: Final = "tcproutes.gateway.networking.k8s.io"
+LINKERD_ROUTES: Final = "httproutes.policy.linkerd.io"
+ROUTES: Final = (HTTP_ROUTES, GRPC_ROUTES, TLS_ROUTES, TCP_ROUTES, LINKERD_ROUTES)
 SERVICES: Final = "services"
 
 # (API group, kind) -> name of the resource. Versions of a group read alike.
@@ -59,11 +68,19 @@ _RESOURCES: Final = {
     ("linkerd.io", "ServiceProfile"): PROFILES,
     ("linkerd.io", "TrafficSplit"): LINKERD_SPLITS,
     ("split.smi-spec.io", "TrafficSplit"): SMI_SPLITS,
+    ("specs.smi-spec.io", "HTTPRouteGroup"): ROUTE_GROUPS,
+    ("gateway.networking.k8s.io", "HTTPRoute"): HTTP_ROUTES,
+    ("gateway.networking.k8s.io", "GRPCRoute"): GRPC_ROUTES,
+    ("gateway.networking.k8s.io", "TLSRoute"): TLS_ROUTES,
+    ("gateway.networking.k8s.io", "TCPRoute"): TCP_ROUTES,
+    ("policy.linkerd.io", "HTTPRoute"): LINKERD_ROUTES,
 }
 _READERS: Final[dict[str, Callable[..., Fragment]]] = {
     PROFILES: read_service_profile,
     LINKERD_SPLITS: read_traffic_split,
     SMI_SPLITS: read_traffic_split,
+    ROUTE_GROUPS: read_route_group,
+    **dict.fromkeys(ROUTES, read_route),
 }
 
 
@@ -133,7 +150,9 @@ class Store:
         self.pods_at: Index[str, Key] = Index()  # address -> pods
         self.services_at: Index[str, Key] = Index()  # cluster IP -> services
         self.objects_of: Index[Key, Ref] = Index()  # service -> objects that may act on it
-        self.splits_onto: Index[Key, Key] = Index()  # leaf -> apexes
+        self.apexes_of: Index[Key, Key] = Index()  # leaf -> Services whose objects name it
+        self.leaves_of: Index[Key, Key] = Index()  # the same the other way round
+        self._users_of: Index[Ref, Ref] = Index()  # route group -> splits
         self._members: Index[str, Key] = Index()  # namespace -> services
         self._inhabitants: Index[str, Key] = Index()  # namespace -> pods
 
@@ -228,7 +247,7 @@ class Store:
                 touched.addresses.add(address)
         (self._members.link if new else self._members.unlink)(key[0], key)
         touched.services.add(key)
-        touched.services |= self.splits_onto.get(key, set())
+        touched.services |= self.apexes_of.get(key, set())
         for ref in self.objects_of.get(key, ()):
             self._touch_targets(self.fragments[ref], touched)
 
@@ -295,27 +314,36 @@ class Store:
             return RejectedFragment(ref, source, (problem,))
 
     def _index_fragment(self, fragment: Fragment, is_new: bool) -> None:
-        for key in _targets(fragment):
+        apexes = _targets(fragment)
+        for key in apexes:
             (self.objects_of.link if is_new else self.objects_of.unlink)(key, fragment.ref)
+        for leaf in _leaves(fragment):
+            for apex in apexes:
+                self._link_leaf(leaf, apex, is_new)
         if isinstance(fragment, SplitFragment):
-            for leaf in fragment.leaves:
-                self._link_leaf(leaf.service, fragment.apex, is_new)
+            for group in fragment.groups:
+                (self._users_of.link if is_new else self._users_of.unlink)(group, fragment.ref)
 
     def _link_leaf(self, leaf: Key, apex: Key, is_new: bool) -> None:
         if is_new:
-            self.splits_onto.link(leaf, apex)
+            self.apexes_of.link(leaf, apex)
+            self.leaves_of.link(apex, leaf)
         elif not any(
-            isinstance(other, SplitFragment) and leaf in {item.service for item in other.leaves}
+            leaf in _leaves(other)
             for ref in self.objects_of.get(apex, ())
             for other in (self.fragments.get(ref),)
+            if other is not None
         ):
-            self.splits_onto.unlink(leaf, apex)
+            self.apexes_of.unlink(leaf, apex)
+            self.leaves_of.unlink(apex, leaf)
 
     def _touch_targets(self, fragment: Fragment, touched: Touched) -> None:
         touched.objects.add(fragment.ref)
         touched.services.update(_targets(fragment))
         if isinstance(fragment, SplitFragment):  # splits onto its apex say that they are not it
-            touched.services |= self.splits_onto.get(fragment.apex, set())
+            touched.services |= self.apexes_of.get(fragment.apex, set())
+        for ref in self._users_of.get(fragment.ref, ()):
+            touched.services.update(_targets(self.fragments[ref]))
 
 
 def _read(reader: Callable[[Object], V | None], obj: Object) -> V | None:
@@ -331,7 +359,22 @@ def _targets(fragment: Fragment) -> tuple[Key, ...]:
         return (fragment.apex,)
     if isinstance(fragment, ProfileFragment):
         return fragment.candidates
+    if isinstance(fragment, RouteFragment):
+        return tuple(dict.fromkeys(parent.service for parent in fragment.parents))
     return ()
+
+
+def _leaves(fragment: Fragment) -> frozenset[Key]:
+    """The Services that a fragment leads to."""
+    if isinstance(fragment, SplitFragment):
+        return frozenset(leaf.service for leaf in fragment.leaves)
+    if isinstance(fragment, ProfileFragment):
+        return frozenset(leaf.service for leaf in fragment.overrides)
+    if isinstance(fragment, RouteFragment):
+        return frozenset(
+            ref.service for rule in fragment.rules for ref in (*rule.backends, *rule.mirrors)
+        )
+    return frozenset()
 
 
 def _swap(mapping: dict[H, Any], key: H, new: Any) -> bool:

@@ -1,54 +1,67 @@
 """One Service, compiled, with the verdicts on the objects that act on it; pure.
 
-Precedence between objects lives here. Composition is design decision 3: the default route of
-a Service is expanded by its TrafficSplit, and a ServiceProfile lies over it without switching
+Which objects act is decided here, what they make of the rules in `table`, and what their
+authors hear in `judge`. Composition is design decision 3: routes own the table, a TrafficSplit
+or a profile's overrides expand it, and a ServiceProfile lies over it without switching
 anything off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from destination.attach import Governing, attached_routes, govern
+from destination.dialects.annotations import Annotations
 from destination.endpoints import Cluster, find_endpoints
 from destination.facts import Key, ServiceFacts, ServicePort
 from destination.fragments import (
-    EXTERNAL_SERVICE,
-    HEADLESS_APEX,
-    NO_SUCH_SERVICE,
-    NOT_HTTP,
-    NOT_RECURSIVE,
-    PORT_MISMATCH,
-    RESOLVED_NAME,
-    SHADOWED,
-    Outcome,
+    Acting,
     ProfileFragment,
     Ref,
+    RouteFragment,
     SplitFragment,
-    verdict_of,
+)
+from destination.judge import (
+    Verdicts,
+    judge_profiles,
+    judge_splits,
+    matches_of,
+    no_such_service,
 )
 from destination.notes import judge_service
 from destination.protocols import port_protocol
 from destination.snapshot import EVERYONE, Port, Routing, Unit
 from destination.store import SERVICES, Store
+from destination.table import Apex, Share, Table, make_table
 from mesh.core.model import (
-    Backend,
-    Problem,
+    BackendPolicy,
+    Policy,
     Profile,
     Protocol,
     Rule,
     Service,
-    Severity,
     Source,
     Target,
-    Verdict,
 )
 from mesh.core.names import join_address, service_authority
+from mesh.core.quantity import has_port
 
 
-def compile_unit(
-    store: Store, cluster: Cluster, key: Key
-) -> tuple[Unit | None, dict[Ref, Outcome | None]]:
-    """One Service and the verdicts on it and on all objects that act on it."""
+@dataclass(frozen=True, slots=True)
+class _Acting:
+    """What acts on one Service: splits in order, profiles by clients, routes, annotations."""
+
+    splits: Mapping[Ref, SplitFragment]
+    profiles: Mapping[str, ProfileFragment]
+    routes: Sequence[RouteFragment]
+    policy: Policy | None
+    backend: BackendPolicy | None
+    external: frozenset[Key]
+
+
+def compile_unit(store: Store, cluster: Cluster, key: Key) -> tuple[Unit | None, Verdicts]:
+    """One Service and the verdicts on it and on splits and profiles that act on it."""
     fragments = [store.fragments[ref] for ref in sorted(store.objects_of.get(key, ()))]
     splits = [item for item in fragments if isinstance(item, SplitFragment)]
     profiles = [
@@ -57,31 +70,34 @@ def compile_unit(
         if isinstance(item, ProfileFragment) and store.target_of(item) == key
     ]
     service = store.services.get(key)
-    verdicts: dict[Ref, Outcome | None] = {}
+    verdicts: Verdicts = {}
     if service is None:
-        acting: list[SplitFragment | ProfileFragment] = [*splits, *profiles]
-        verdicts.update((item.ref, _no_such_service(item, key)) for item in acting)
+        waiting: list[Acting] = [*splits, *profiles]
+        verdicts.update((item.ref, no_such_service(item, key)) for item in waiting)
         verdicts[Ref(SERVICES, *key)] = None
         return None, verdicts
-    verdicts[Ref(SERVICES, *key)] = judge_service(service)
-    split = _choose_split(store, service, splits, verdicts)
-    chosen = _choose_profiles(service, profiles)
+    notes = Annotations(service.annotations, Source("Service", *key))
+    breaker = notes.breaker()
+    acting = _Acting(
+        splits=_choose_splits(store, service, splits),
+        profiles=_choose_profiles(service, profiles),
+        routes=[item for item in fragments if isinstance(item, RouteFragment)],
+        policy=notes.policy(),
+        backend=BackendPolicy(breaker=breaker) if breaker is not None else None,
+        external=_external(store, key),
+    )
     ports = {
-        port.number: _compile_port(store, cluster, service, port, split, chosen)
-        for port in service.ports
+        port.number: _compile_port(store, cluster, service, port, acting) for port in service.ports
     }
-    _judge_profiles(service, profiles, chosen, ports, verdicts)
-    leaves = {leaf.service for leaf in split.leaves} if split is not None else set()
-    return Unit(key, service.headless, ports, frozenset(leaves)), verdicts
+    verdicts[Ref(SERVICES, *key)] = judge_service(service, notes.problems)
+    unused = _unused(acting, ports)
+    judge_splits(store, service, splits, acting.splits, unused, verdicts)
+    judge_profiles(store, service, profiles, acting.profiles, ports, unused, verdicts)
+    return Unit(key, service.headless, ports), verdicts
 
 
 def _compile_port(
-    store: Store,
-    cluster: Cluster,
-    service: ServiceFacts,
-    port: ServicePort,
-    split: SplitFragment | None,
-    profiles: Mapping[str, ProfileFragment],
+    store: Store, cluster: Cluster, service: ServiceFacts, port: ServicePort, acting: _Acting
 ) -> Port:
     found = find_endpoints(store, cluster, service, port)
     authority = service_authority(
@@ -90,25 +106,30 @@ def _compile_port(
     protocol = port_protocol(port, service, store.namespaces.get(service.namespace))
     if protocol is Protocol.DETECT and any(endpoint.opaque for endpoint in found.endpoints):
         protocol = Protocol.OPAQUE
-    rule = _default_rule(authority, split, port.number, cluster.cluster_domain)
-    routing = {
-        namespace: Routing((rule,), _profile(profiles.get(namespace) or profiles.get(EVERYONE)))
-        for namespace in (EVERYONE, *profiles)
-    }
+    routing = _routing(store, cluster, service, port, protocol, acting)
     targets = {
-        (namespace, address): Target(
+        (clients, address): Target(
             address=join_address(address, port.number),
-            protocol=protocol,
+            protocol=part.protocol,
             authority=authority,
             rules=part.rules,
             profile=part.profile,
+            connections=part.connections,
+            budget=part.budget,
         )
-        for namespace, part in routing.items()
+        for clients, part in routing.items()
         for address in service.ips
     }
     return Port(
-        service=Service(authority, service.namespace, service.name, port.number, found.endpoints),
-        protocol=protocol,
+        service=Service(
+            authority,
+            service.namespace,
+            service.name,
+            port.number,
+            found.endpoints,
+            policy=acting.backend,
+        ),
+        protocol=routing[EVERYONE].protocol,
         routing=routing,
         targets=targets,
         behind=found.behind,
@@ -116,91 +137,67 @@ def _compile_port(
     )
 
 
-def _default_rule(
-    authority: str, split: SplitFragment | None, port: int, cluster_domain: str
-) -> Rule:
-    """The rule that matches always: the Service itself, or what its split makes of it."""
-    if split is None:
-        return Rule((Backend(authority),))
-    return Rule(
-        tuple(
-            Backend(
-                service_authority(leaf.service[1], leaf.service[0], port, cluster_domain),
-                leaf.weight,
-            )
-            for leaf in split.leaves
-        ),
-        source=split.source,
-    )
-
-
-# -- splits --------------------------------------------------------------------------------
-
-
-def _choose_split(
+def _routing(
     store: Store,
-    apex: ServiceFacts,
-    splits: Sequence[SplitFragment],
-    verdicts: dict[Ref, Outcome | None],
-) -> SplitFragment | None:
-    """The oldest split of a Service, then by name; the others are shadowed by it."""
+    cluster: Cluster,
+    service: ServiceFacts,
+    port: ServicePort,
+    protocol: Protocol,
+    acting: _Acting,
+) -> dict[str, Routing]:
+    """Rules and overlay by namespace of the clients."""
+    governing: Mapping[str, Governing] = {}
+    if acting.routes:
+        governing = govern(attached_routes(acting.routes, service, port), service)
+    routing = {}
+    for clients in (EVERYONE, *sorted(governing.keys() | acting.profiles.keys() - {EVERYONE})):
+        profile = acting.profiles.get(clients) or acting.profiles.get(EVERYONE)
+        apex = Apex(
+            service=service.key,
+            port=port.number,
+            cluster_domain=cluster.cluster_domain,
+            shares=_shares(store, acting, profile),
+            defaults=acting.policy,
+            external=acting.external,
+        )
+        table: Table = make_table(apex, governing.get(clients) or governing.get(EVERYONE))
+        is_opaque = profile is not None and has_port(profile.opaque, port.number)
+        routing[clients] = Routing(
+            rules=table.rules,
+            profile=_profile(profile),
+            connections=table.connections,
+            budget=profile.budget if profile is not None else None,
+            protocol=Protocol.OPAQUE if is_opaque else protocol,
+        )
+    return routing
+
+
+def _shares(store: Store, acting: _Acting, profile: ProfileFragment | None) -> tuple[Share, ...]:
+    """What takes the Service's place: splits for some requests, then the split for all, or the
+    overrides of the profile."""
+    shares = [
+        Share(split.source, split.leaves, matches_of(store, split)[0])
+        for split in acting.splits.values()
+    ]
+    if profile is not None and profile.overrides and all(share.matches for share in shares):
+        shares.append(Share(profile.source, profile.overrides))
+    return tuple(shares)
+
+
+def _choose_splits(
+    store: Store, apex: ServiceFacts, splits: Sequence[SplitFragment]
+) -> dict[Ref, SplitFragment]:
+    """The splits in force: those for some requests, the oldest first, then the oldest for all."""
     if apex.headless or apex.external_name:
-        for split in splits:
-            verdicts[split.ref] = _refused_apex(split, apex)
-        return None
-    winner: SplitFragment | None = None
-    for split in sorted(splits, key=lambda item: (item.created, item.ref)):
-        problems = (*split.problems, *_leaf_problems(store, apex, split))
-        if winner is None:
-            winner = split
-            verdicts[split.ref] = _outcome(verdict_of(problems), problems, apex.key)
-        else:
-            verdicts[split.ref] = _shadowed(split, winner.source, apex.key)
-    return winner
-
-
-def _leaf_problems(store: Store, apex: ServiceFacts, split: SplitFragment) -> Iterable[Problem]:
-    for leaf in split.leaves:
-        path = f"{split.field}[{leaf.index}].service"
-        name = _print_key(leaf.service)
-        service = store.services.get(leaf.service)
-        if service is None:
-            message = f"no Service {name}: its share is answered with 503"
-            yield Problem(split.source, path, NO_SUCH_SERVICE, message)
-            continue
-        if service.external_name:
-            message = f"Service {name} is an ExternalName and has no endpoints to split to"
-            yield Problem(split.source, path, EXTERNAL_SERVICE, message)
-            continue
-        missing = {port.number for port in apex.ports} - {port.number for port in service.ports}
-        if missing:
-            ports = ", ".join(map(str, sorted(missing)))
-            message = (
-                f"Service {name} has no port {ports} as {_print_key(apex.key)} has: "
-                "its share there is answered with 503"
-            )
-            yield Problem(split.source, path, PORT_MISMATCH, message)
-        if leaf.service != apex.key and _has_split(store, leaf.service):
-            message = f"{name} has a split of its own, which does not act on this share"
-            yield Problem(split.source, path, NOT_RECURSIVE, message)
-
-
-def _has_split(store: Store, key: Key) -> bool:
-    return any(
-        isinstance(store.fragments[ref], SplitFragment) for ref in store.objects_of.get(key, ())
-    )
-
-
-def _refused_apex(split: SplitFragment, apex: ServiceFacts) -> Outcome:
-    name = _print_key(apex.key)
-    if apex.headless:
-        message = f"Service {name} is headless: clients pick pods themselves, nothing can be split"
-        return _rejected(split, HEADLESS_APEX, message, apex.key, "spec.service")
-    message = f"Service {name} is an ExternalName: its traffic leaves the mesh"
-    return _rejected(split, EXTERNAL_SERVICE, message, apex.key, "spec.service")
-
-
-# -- profiles ------------------------------------------------------------------------------
+        return {}
+    ordered = sorted(splits, key=lambda item: (item.created, item.ref))
+    chosen = {
+        split.ref: split for split in ordered if split.groups and not matches_of(store, split)[1]
+    }
+    default = next((split for split in ordered if not split.groups), None)
+    if default is not None:
+        chosen[default.ref] = default
+    return chosen
 
 
 def _choose_profiles(
@@ -217,71 +214,44 @@ def _choose_profiles(
     return chosen
 
 
-def _judge_profiles(
-    service: ServiceFacts,
-    profiles: Sequence[ProfileFragment],
-    chosen: Mapping[str, ProfileFragment],
-    ports: Mapping[int, Port],
-    verdicts: dict[Ref, Outcome | None],
-) -> None:
-    for profile in profiles:
-        home = profile.ref.namespace
-        winner = chosen[EVERYONE if home == service.namespace else home]
-        if winner is not profile:
-            verdicts[profile.ref] = _shadowed(profile, winner.source, service.key)
+def _external(store: Store, key: Key) -> frozenset[Key]:
+    """The ExternalNames among the Services that the objects of a Service lead to."""
+    return frozenset(
+        leaf
+        for leaf in store.leaves_of.get(key, ())
+        for service in (store.services.get(leaf),)
+        if service is not None and service.external_name
+    )
+
+
+def _unused(acting: _Acting, ports: Mapping[int, Port]) -> dict[Source, Source]:
+    """Splits and overrides that no rule comes from, each with what took their place."""
+    used: set[Source] = set()
+    for port in ports.values():
+        for part in port.routing.values():
+            used.update(_sources(part.rules))
+            if part.protocol in (Protocol.OPAQUE, Protocol.TLS):
+                used.update(_sources(part.connections))
+    split = next((split for split in acting.splits.values() if not split.groups), None)
+    route = next(iter(acting.routes), None)
+    unused = {}
+    items: list[Acting] = [*acting.splits.values(), *acting.profiles.values()]
+    for item in items:
+        if item.source in used:
             continue
-        problems = (*profile.problems, *_profile_problems(service, profile, ports))
-        verdicts[profile.ref] = _outcome(verdict_of(problems), problems, service.key)
+        if isinstance(item, ProfileFragment) and split is not None:
+            unused[item.source] = split.source
+        elif route is not None:
+            unused[item.source] = route.source
+    return unused
 
 
-def _profile_problems(
-    service: ServiceFacts, profile: ProfileFragment, ports: Mapping[int, Port]
-) -> Iterable[Problem]:
-    name = _print_key(service.key)
-    if profile.rank > 0:
-        message = f"taken as Service {name}; Linkerd itself knows only its full name"
-        yield Problem(profile.source, "metadata.name", RESOLVED_NAME, message)
-    if service.external_name:
-        message = f"Service {name} is an ExternalName: its traffic leaves the mesh"
-        yield Problem(profile.source, "metadata.name", EXTERNAL_SERVICE, message, Severity.ERROR)
-    unread = {Protocol.OPAQUE, Protocol.TLS}
-    if ports and all(port.protocol in unread for port in ports.values()):
-        message = f"no port of Service {name} is read as HTTP: its routes match nothing"
-        yield Problem(profile.source, "spec.routes", NOT_HTTP, message)
+def _sources(rules: Iterable[Rule]) -> Iterable[Source]:
+    for rule in rules:
+        for source in (rule.source, *(backend.source for backend in rule.backends)):
+            if source is not None:
+                yield source
 
 
 def _profile(fragment: ProfileFragment | None) -> Profile | None:
     return None if fragment is None else Profile(fragment.source, fragment.routes)
-
-
-# -- outcomes ------------------------------------------------------------------------------
-
-
-def _no_such_service(fragment: SplitFragment | ProfileFragment, key: Key) -> Outcome:
-    is_split = isinstance(fragment, SplitFragment)
-    path = "spec.service" if is_split else "metadata.name"
-    message = f"no Service {_print_key(key)}; nothing is changed until there is one"
-    return _rejected(fragment, NO_SUCH_SERVICE, message, key, path)
-
-
-def _rejected(
-    fragment: SplitFragment | ProfileFragment, reason: str, message: str, key: Key, path: str
-) -> Outcome:
-    problem = Problem(fragment.source, path, reason, message, Severity.ERROR)
-    return _outcome(Verdict.REJECTED, (problem, *fragment.problems), key)
-
-
-def _shadowed(fragment: SplitFragment | ProfileFragment, winner: Source, key: Key) -> Outcome:
-    message = f"{winner} acts on {_print_key(key)} and goes before this object"
-    problem = Problem(fragment.source, "", SHADOWED, message)
-    return Outcome(
-        Verdict.SHADOWED, (problem, *fragment.problems), _print_key(key), shadowed_by=winner
-    )
-
-
-def _outcome(verdict: Verdict, problems: Iterable[Problem], key: Key) -> Outcome:
-    return Outcome(verdict, tuple(problems), _print_key(key))
-
-
-def _print_key(key: Key) -> str:
-    return f"{key[0]}/{key[1]}"

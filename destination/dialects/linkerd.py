@@ -2,8 +2,8 @@
 
 Read as Linkerd reads it, with the spellings that people write besides: `path` for an exact
 path, `statusCode` for one status. A condition that does not read drops its route, since
-without it the route would claim more requests than its author meant. What Linkerd has and we
-have not yet (retries, budget, overrides, opaque ports) is a Problem on the object.
+without it the route would claim more requests than its author meant. What stands beside the
+routes (budget, overrides, opaque ports) reads in `linkerd_extras`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import re2  # type: ignore[import-untyped]
-
-from destination.dialects.reading import Reader, shown
+from destination.dialects.linkerd_extras import (
+    read_budget,
+    read_opaque_ports,
+    read_overrides,
+)
+from destination.dialects.reading import Reader, checked_regex, shown
 from destination.facts import Key, Object, as_text
 from destination.fragments import (
     ACCEPTED_SPELLING,
@@ -23,7 +26,6 @@ from destination.fragments import (
     INVALID_STATUS,
     MALFORMED,
     NO_SUCH_SERVICE,
-    NOT_SUPPORTED,
     ProfileFragment,
     RejectedFragment,
 )
@@ -37,13 +39,7 @@ _ROUTE: Final = ("name", "condition", "responseClasses", "isRetryable", "timeout
 _REQUEST: Final = ("pathRegex", "path", "method", "all", "any", "not")
 _RESPONSE: Final = ("status", "statusCode", "all", "any", "not")
 _CLASS: Final = ("condition", "isFailure")
-_LATER: Final = {
-    "retryBudget": "retries are not supported yet; nothing is retried because of this profile",
-    "dstOverrides": "overrides are not supported yet; use a TrafficSplit to shift traffic",
-    "opaquePorts": "use the annotation mesh/opaque-ports on the Service",
-}
 _DEEPEST: Final = 16  # levels of all, any and not
-_REGEX_BYTES: Final = 1 << 20  # what RE2 may spend on one pattern
 _SUFFIX: Final = "-profile"
 
 
@@ -61,17 +57,27 @@ def read_service_profile(
             f"(web.shop.svc.{cluster_domain}), web.shop, web or web-profile",
         )
     reader.unknown(reader.spec, "spec", _SPEC)
-    for field, message in _LATER.items():
-        if reader.spec.get(field):
-            reader.warn(f"spec.{field}", NOT_SUPPORTED, message)
     routes = _routes(reader)
-    if not routes and reader.problems and not reader.is_rejected:
+    budget = read_budget(reader)
+    overrides = read_overrides(reader, cluster_domain)
+    opaque = read_opaque_ports(reader)
+    is_empty = not (routes or budget or overrides or opaque)
+    if is_empty and reader.problems and not reader.is_rejected:
         reader.reject("spec", MALFORMED, "nothing in this profile can be honoured")
     problems = tuple(reader.problems)
     if reader.is_rejected:
         return RejectedFragment(reader.ref, reader.source, problems)
     return ProfileFragment(
-        reader.ref, reader.source, candidates, rank, routes, reader.created, problems
+        reader.ref,
+        reader.source,
+        candidates,
+        rank,
+        routes,
+        reader.created,
+        problems,
+        budget,
+        overrides,
+        opaque,
     )
 
 
@@ -118,10 +124,9 @@ def _route(reader: Reader, route: Mapping[str, Any], path: str) -> RouteClass | 
     if not name:
         name = f"route {path.removeprefix('spec.routes')}"
         reader.warn(f"{path}.name", MALFORMED, f'expected a name; metrics show "{name}"')
-    if route.get("isRetryable"):
-        reader.warn(
-            f"{path}.isRetryable", NOT_SUPPORTED, "retries are not supported yet; not retried"
-        )
+    retryable = route.get("isRetryable", False)
+    if not isinstance(retryable, bool):
+        reader.warn(f"{path}.isRetryable", MALFORMED, "expected true or false; not retried")
     condition = _request(reader, route.get("condition"), f"{path}.condition", 0)
     if condition is None:
         return None
@@ -130,6 +135,7 @@ def _route(reader: Reader, route: Mapping[str, Any], path: str) -> RouteClass | 
         condition=condition,
         response_classes=_response_classes(reader, route, path),
         timeout=_timeout(reader, route.get("timeout"), f"{path}.timeout"),
+        retryable=retryable is True,
     )
 
 
@@ -200,17 +206,10 @@ def _plain_request(reader: Reader, found: Mapping[str, Any], path: str) -> Condi
 
 
 def _is_regex(reader: Reader, pattern: str, path: str) -> bool:
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _REGEX_BYTES
-    try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        words = error.args[0] if error.args else error
-        text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
-        reader.warn(path, INVALID_REGEX, f"{text}; the route is ignored")
-        return False
-    return True
+    wrong = checked_regex(pattern)
+    if wrong:
+        reader.warn(path, INVALID_REGEX, f"{wrong}; the route is ignored")
+    return not wrong
 
 
 def _response(reader: Reader, value: Any, path: str, depth: int) -> Condition | None:

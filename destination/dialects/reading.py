@@ -6,24 +6,30 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+import re2  # type: ignore[import-untyped]
+
 from destination.facts import Key, Object, as_mapping, as_text, key_of
 from destination.fragments import MALFORMED, UNKNOWN_FIELD, Ref
 from mesh.core.model import Problem, Severity, Source
 
 _SHOWN: Final = 60  # characters of a value in a message
+_REGEX_BYTES: Final = 1 << 20  # what RE2 may spend on one pattern
 
 
 class Reader:
     """The problems of one object. Warnings name a part that is not honoured, errors reject."""
 
-    __slots__ = ("created", "key", "problems", "ref", "source", "spec")
+    __slots__ = ("annotations", "created", "key", "problems", "ref", "source", "spec")
 
     def __init__(self, obj: Object, resource: str, kind: str) -> None:
         namespace, name = key_of(obj)
         self.key: Key = (namespace, name)
         self.ref = Ref(resource, namespace, name)
         self.source = Source(kind, namespace, name)
-        self.created = as_text(as_mapping(obj.get("metadata")).get("creationTimestamp"))
+        meta = as_mapping(obj.get("metadata"))
+        self.created = as_text(meta.get("creationTimestamp"))
+        notes = as_mapping(meta.get("annotations"))
+        self.annotations = {k: v for k, v in notes.items() if isinstance(v, str)}
         self.problems: list[Problem] = []
         self.spec = self.mapping(obj.get("spec"), "spec")
 
@@ -66,3 +72,17 @@ def shown(value: Any) -> str:
     """A value as messages quote it: short, strings without quotes of their own."""
     text = value if isinstance(value, str) else type(value).__name__
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def checked_regex(pattern: str) -> str:
+    """What is wrong with a pattern as RE2 sees it, "" when it compiles."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _REGEX_BYTES
+    try:
+        re2.compile(pattern, options)
+    except re2.error as error:
+        words = error.args[0] if error.args else error
+        text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+        return text or "no regular expression"
+    return ""

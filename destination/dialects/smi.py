@@ -1,8 +1,9 @@
 """TrafficSplit of split.smi-spec.io (v1alpha1 to v1alpha4) and of linkerd.io (v1alpha2).
 
 One reader for all versions: they differ in how weights are written, and users mix that anyway.
-`allocation`, which people write for `backends`, is taken as that. A split with `matches` is
-rejected as a whole: without them it would act on more requests than its author meant.
+`allocation`, which people write for `backends`, is taken as that. `matches` (v1alpha3 on) name
+HTTPRouteGroups of specs.smi-spec.io, which `smi_groups` reads; one that does not read rejects
+the split as a whole: without it, it would act on more requests than its author meant.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from destination.fragments import (
     NO_BACKENDS,
     NO_WEIGHT,
     NOT_SUPPORTED,
+    Ref,
     RejectedFragment,
     SplitFragment,
     WeightedLeaf,
@@ -27,6 +29,9 @@ from destination.fragments import (
 from mesh.core import labels
 from mesh.core.quantity import parse_weights
 
+GROUP_KIND: Final = "HTTPRouteGroup"
+GROUP_API: Final = "specs.smi-spec.io"
+ROUTE_GROUPS: Final = "httproutegroups.specs.smi-spec.io"
 _SPEC: Final = ("service", "backends", "allocation", "matches")
 _BACKEND: Final = ("service", "weight")
 _LARGEST: Final = 1_000_000  # weights are scaled down to it; finer shares cannot be observed
@@ -42,13 +47,7 @@ def read_traffic_split(
     """
     reader = Reader(split, resource, "TrafficSplit")
     reader.unknown(reader.spec, "spec", _SPEC)
-    if reader.spec.get("matches"):
-        reader.reject(
-            "spec.matches",
-            NOT_SUPPORTED,
-            "matches are not supported yet; the split is not applied, since without them it "
-            "would act on all requests",
-        )
+    groups = _groups(reader)
     apex = _service(reader, reader.spec.get("service"), "spec.service", cluster_domain)
     field = _backends_field(reader)
     leaves = _leaves(reader, field, cluster_domain)
@@ -56,8 +55,32 @@ def read_traffic_split(
     if reader.is_rejected or apex is None:
         return RejectedFragment(reader.ref, reader.source, problems)
     return SplitFragment(
-        reader.ref, reader.source, apex, leaves, f"spec.{field}", reader.created, problems
+        reader.ref, reader.source, apex, leaves, f"spec.{field}", reader.created, problems, groups
     )
+
+
+def _groups(reader: Reader) -> tuple[Ref, ...]:
+    """The HTTPRouteGroups of `matches`, of the split's own namespace."""
+    found = []
+    value = reader.spec.get("matches")
+    if value is not None and not isinstance(value, list):
+        reader.reject("spec.matches", MALFORMED, f"expected a list, got {shown(value)}")
+        return ()
+    for index, item in enumerate(value or ()):
+        path = f"spec.matches[{index}]"
+        if not isinstance(item, dict):
+            reader.reject(path, MALFORMED, f"expected kind and name, got {shown(item)}")
+            continue
+        reader.unknown(item, path, ("kind", "name", "apiGroup"))
+        kind, name = item.get("kind", GROUP_KIND), as_text(item.get("name"))
+        if kind != GROUP_KIND or item.get("apiGroup") not in (None, "", GROUP_API):
+            message = f"expected kind {GROUP_KIND} of {GROUP_API}, got {shown(kind)}"
+            reader.reject(f"{path}.kind", NOT_SUPPORTED, message)
+        elif not name:
+            reader.reject(f"{path}.name", MALFORMED, f"expected the name of an {GROUP_KIND}")
+        else:
+            found.append(Ref(ROUTE_GROUPS, reader.key[0], name))
+    return tuple(found)
 
 
 def _backends_field(reader: Reader) -> str:
@@ -91,7 +114,7 @@ def _leaves(reader: Reader, field: str, cluster_domain: str) -> tuple[WeightedLe
     if not services:
         reader.reject(f"spec.{field}", NO_BACKENDS, "expected at least one service, got none")
         return ()
-    numbers = _scaled(parse_weights(weights))
+    numbers = scaled(parse_weights(weights))
     if not any(numbers):
         reader.warn(
             f"spec.{field}", NO_WEIGHT, "all weights are 0: every request is answered with 503"
@@ -133,7 +156,7 @@ def _service(reader: Reader, value: Any, path: str, cluster_domain: str) -> Key 
     return reader.key[0], service
 
 
-def _scaled(weights: list[int]) -> list[int]:
+def scaled(weights: list[int]) -> list[int]:
     """The same proportions in small numbers; what is not 0 stays above 0."""
     divisor = math.gcd(*weights) or 1
     weights = [weight // divisor for weight in weights]

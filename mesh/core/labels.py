@@ -60,6 +60,9 @@ H_PROXY_ERROR: Final = b"l5d-proxy-error"
 H_PROXY_CONNECTION: Final = b"l5d-proxy-connection"
 H_CLIENT_ID: Final = b"l5d-client-id"
 H_REQUEST_ID: Final = b"x-request-id"
+H_DEADLINE: Final = b"mesh-deadline"  # milliseconds that a request may still take
+H_ATTEMPT: Final = b"mesh-attempt"  # which try of a request this is; absent: the first
+H_RETRY: Final = b"mesh-retry"  # "no" on a response: trying again would not help
 CLIENT_STRIPPED_PREFIXES: Final = (b"mesh-", b"l5d-")
 H_VIEWER_TOKEN: Final = "x-mesh-token"  # the API server's proxy strips Authorization
 
@@ -246,6 +249,125 @@ ANNOTATIONS: Final[tuple[Annotation, ...]] = (
     ),
 )
 
+_RETRY: Final = "retry.linkerd.io/"
+_TIMEOUT: Final = "timeout.linkerd.io/"
+_ACCRUAL: Final = "balancer.linkerd.io/failure-accrual"
+
+# Annotations of Services and, but for the last five, of HTTPRoutes and GRPCRoutes.
+ROUTE_ANNOTATIONS: Final[tuple[Annotation, ...]] = (
+    Annotation(
+        "mesh/retry-http",
+        (_RETRY + "http",),
+        "statuses",
+        "",
+        "statuses that are retried: 5xx, gateway-error (502 to 504), a code, a range 500-504",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/retry-grpc",
+        (_RETRY + "grpc",),
+        "grpc-codes",
+        "",
+        "gRPC codes that are retried, such as unavailable,internal",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/retry-limit",
+        (_RETRY + "limit",),
+        "count",
+        "1",
+        "most retries of one request after its first try",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/retry-timeout",
+        (_RETRY + "timeout",),
+        "duration",
+        "",
+        "longest wait for the response head of one try; then it is retried",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/timeout-request",
+        (_TIMEOUT + "request",),
+        "duration",
+        "",
+        "longest request, retries included, to the end of its response",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/timeout-response",
+        (_TIMEOUT + "response",),
+        "duration",
+        "",
+        "longest time from the end of a request to the end of its response",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/timeout-idle",
+        (_TIMEOUT + "idle",),
+        "duration",
+        "",
+        "longest silence in both directions within a request",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/timeout-stream",
+        (),
+        "duration",
+        "",
+        "longest life of a response or tunnel that has begun",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/failure-accrual",
+        (_ACCRUAL,),
+        "choice",
+        "",
+        "takes out endpoints that keep failing: consecutive counts failures in a row",
+        ("consecutive",),
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/failure-accrual-max-failures",
+        (_ACCRUAL + "-consecutive-max-failures",),
+        "count",
+        "7",
+        "failures in a row that take an endpoint out",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/failure-accrual-min-penalty",
+        (_ACCRUAL + "-consecutive-min-penalty",),
+        "duration",
+        "1s",
+        "how long an endpoint is out first; then twice as long each time",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/failure-accrual-max-penalty",
+        (_ACCRUAL + "-consecutive-max-penalty",),
+        "duration",
+        "1m",
+        "how long an endpoint is out at most",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/failure-accrual-jitter-ratio",
+        (_ACCRUAL + "-consecutive-jitter-ratio",),
+        "ratio",
+        "0.5",
+        "how much of a penalty is added at random, 0 to 100",
+        namespace=False,
+    ),
+)
+
+ROUTE_ANNOTATION_BY_NAME: Final[Mapping[str, Annotation]] = {
+    name: annotation
+    for annotation in ROUTE_ANNOTATIONS
+    for name in (annotation.name, *annotation.aliases)
+}
+
 ANNOTATION_BY_NAME: Final[Mapping[str, Annotation]] = {
     name: annotation
     for annotation in ANNOTATIONS
@@ -254,3 +376,4 @@ ANNOTATION_BY_NAME: Final[Mapping[str, Annotation]] = {
 
 # Annotations with one of these prefixes that no table knows are reported as misspelt.
 OUR_PREFIXES: Final = ("mesh/", "config.linkerd.io/", "linkerd.io/")
+ROUTE_PREFIXES: Final = (_RETRY, _TIMEOUT, "balancer.linkerd.io/", "balancer.alpha.linkerd.io/")

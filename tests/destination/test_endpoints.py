@@ -263,7 +263,8 @@ def test_annotations_of_a_service_that_mean_nothing_are_said() -> None:
                 "web",
                 annotations={
                     "mesh/opaque-port": "80",
-                    "retry.linkerd.io/http": "5xx",
+                    "retry.linkerd.io/http": "6xx",
+                    "retry.linkerd.io/status": "500",
                     "mesh/inject": "enabled",
                     "mesh/opaque-ports": "80,x!",
                     "prometheus.io/scrape": "true",
@@ -272,11 +273,12 @@ def test_annotations_of_a_service_that_mean_nothing_are_said() -> None:
         ]
     )
 
-    assert reasons(world.outcome("services", "web")) == [
+    assert sorted(reasons(world.outcome("services", "web"))) == [
         ("metadata.annotations[mesh/inject]", "NotSupported"),
         ("metadata.annotations[mesh/opaque-port]", "UnknownField"),
         ("metadata.annotations[mesh/opaque-ports]", "InvalidPorts"),
-        ("metadata.annotations[retry.linkerd.io/http]", "NotSupported"),
+        ("metadata.annotations[retry.linkerd.io/http]", "InvalidValue"),
+        ("metadata.annotations[retry.linkerd.io/status]", "UnknownField"),
     ]
 
 

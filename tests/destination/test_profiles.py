@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.core.model import Condition, Problem, Profile, ResponseClass, Verdict
-from tests.destination.world import World, deployed, load, reasons, service
+from mesh.core.model import (
+    Budget,
+    Condition,
+    Problem,
+    Profile,
+    Protocol,
+    ResponseClass,
+    Source,
+    Verdict,
+)
+from tests.destination.world import World, deployed, load, reasons, service, shares
 
 WEB = "10.96.0.1:80"
 
@@ -194,26 +203,119 @@ def test_a_class_is_a_success_unless_it_says_failure() -> None:
     assert not _overlay(world).routes[0].response_classes[0].is_failure
 
 
-def test_what_comes_later_is_said_and_the_rest_takes_effect() -> None:
+def test_retries_and_their_budget_are_taken() -> None:
     world = _world(
         _profile(
             routes=[{"name": "r", "condition": {"method": "GET"}, "isRetryable": True}],
-            retryBudget={"retryRatio": 0.2, "minRetriesPerSecond": 10, "ttl": "10s"},
-            dstOverrides=[{"authority": "x", "weight": 1}],
-            opaquePorts=["25"],
+            retryBudget={"retryRatio": 0.5, "minRetriesPerSecond": 3, "ttl": "20s"},
         )
     )
 
+    assert _overlay(world).routes[0].retryable
+    assert world.target(WEB).budget == Budget(0.5, 3, 20)
+    assert (
+        world.outcome("serviceprofiles", "web.shop.svc.cluster.local").verdict is Verdict.EFFECTIVE
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "field"),
+    [
+        ({"retryRatio": -1}, "retryRatio"),
+        ({"retryRatio": "much"}, "retryRatio"),
+        ({"minRetriesPerSecond": -1}, "minRetriesPerSecond"),
+        ({"ttl": "61s"}, "ttl"),
+        ({"ttl": "soon"}, "ttl"),
+    ],
+)
+def test_a_budget_that_does_not_read_is_the_default_and_said(
+    budget: dict[str, Any], field: str
+) -> None:
+    world = _world(_profile(retryBudget=budget, routes=[]))
+
+    assert world.target(WEB).budget == Budget()
+    assert reasons(world.outcome("serviceprofiles", "web.shop.svc.cluster.local")) == [
+        (f"spec.retryBudget.{field}", "InvalidBudget")
+    ]
+
+
+def test_overrides_take_the_place_of_the_service() -> None:
+    other = deployed("web", ip="10.96.0.9", pod_ip="10.1.0.9")
+    for obj in other:
+        obj["metadata"]["namespace"] = "canary"
+    world = _world(
+        *other,
+        _profile(
+            dstOverrides=[
+                {"authority": "web.shop.svc.cluster.local", "weight": "900m"},
+                {"authority": "web.canary.svc.cluster.local:80", "weight": "100m"},
+            ]
+        ),
+    )
+
+    rule = world.target(WEB).rules[-1]
+
+    assert [(backend.authority, backend.weight) for backend in rule.backends] == [
+        ("web.shop.svc.cluster.local:80", 9),
+        ("web.canary.svc.cluster.local:80", 1),
+    ]
+    assert rule.source == Source("ServiceProfile", "shop", "web.shop.svc.cluster.local")
+    assert (
+        world.outcome("serviceprofiles", "web.shop.svc.cluster.local").verdict is Verdict.EFFECTIVE
+    )
+
+
+def test_overrides_of_the_clients_namespace_are_for_its_clients_only() -> None:
+    world = _world(
+        *deployed("api", ip="10.96.0.2", pod_ip="10.1.0.2"),
+        _profile(namespace="team", dstOverrides=[{"authority": "api.shop", "weight": 1}]),
+    )
+
+    assert shares(world.target(WEB, namespace="team")) == {"api:80": 1}
+    assert shares(world.target(WEB, namespace="shop")) == {"web:80": 1}
+
+
+def test_overrides_yield_to_a_split_and_say_so() -> None:
+    split = load("""
+apiVersion: split.smi-spec.io/v1alpha4
+kind: TrafficSplit
+metadata: {name: s, namespace: shop}
+spec: {service: web, backends: [{service: web, weight: 1}]}
+""")
+    world = _world(*split, _profile(dstOverrides=[{"authority": "api.shop", "weight": 1}]))
+
     outcome = world.outcome("serviceprofiles", "web.shop.svc.cluster.local")
 
-    assert len(_overlay(world).routes) == 1
+    assert shares(world.target(WEB)) == {"web:80": 1}
+    assert reasons(outcome) == [("spec.dstOverrides", "OverruledBy")]
     assert outcome.verdict is Verdict.PARTIAL
-    assert sorted(reasons(outcome)) == [
-        ("spec.dstOverrides", "NotSupported"),
-        ("spec.opaquePorts", "NotSupported"),
-        ("spec.retryBudget", "NotSupported"),
-        ("spec.routes[0].isRetryable", "NotSupported"),
+
+
+def test_an_override_to_nowhere_is_said() -> None:
+    world = _world(_profile(dstOverrides=[{"authority": "gone.shop:81", "weight": 1}]))
+
+    assert reasons(world.outcome("serviceprofiles", "web.shop.svc.cluster.local")) == [
+        ("spec.dstOverrides[0].authority", "NoSuchService")
     ]
+
+
+@pytest.mark.parametrize("override", [{"authority": "a b", "weight": 1}, {"authority": "x"}, 5])
+def test_overrides_that_do_not_read_are_none_and_said(override: Any) -> None:
+    world = _world(_profile(routes=[], dstOverrides=[override]))
+
+    outcome = world.outcome("serviceprofiles", "web.shop.svc.cluster.local")
+
+    assert shares(world.target(WEB)) == {"web:80": 1}
+    assert outcome.verdict is Verdict.REJECTED
+
+
+def test_opaque_ports_of_a_profile_are_not_parsed() -> None:
+    world = _world(_profile(opaquePorts=["80", 25, "x"]))
+
+    assert world.target(WEB).protocol is Protocol.OPAQUE
+    assert ("spec.opaquePorts[2]", "InvalidPorts") in reasons(
+        world.outcome("serviceprofiles", "web.shop.svc.cluster.local")
+    )
 
 
 @pytest.mark.parametrize("timeout", ["soon", 5, "-1s", "5 s"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.core.model import Verdict
+from mesh.core.model import HeaderMatch, Verdict
 from tests.destination.world import World, deployed, load, reasons, service, shares
 
 APEX = "10.96.0.1:80"
@@ -175,14 +175,124 @@ def test_the_next_oldest_takes_over_when_the_winner_goes() -> None:
     assert world.outcome("trafficsplits", "young").verdict is Verdict.EFFECTIVE
 
 
-def test_a_split_with_matches_is_rejected_as_a_whole() -> None:
-    world = _world(_split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]"))
+def _group(name: str, matches: str) -> str:
+    return f"""
+---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {{name: {name}, namespace: shop}}
+spec: {{matches: {matches}}}
+"""
 
-    outcome = world.outcome("trafficsplits", "web")
+
+CANARY = "[{name: canary, methods: [GET, HEAD], pathRegex: /api/.*, headers: {X-Canary: '1|yes'}}]"
+
+
+def test_a_split_with_matches_acts_on_these_requests_only() -> None:
+    limited = _split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]")
+    world = _world(limited + _group("canary", CANARY))
+
+    limit, rest = world.target(APEX).rules
+
+    assert [backend.authority.partition(".")[0] for backend in limit.backends] == [
+        "web-v1",
+        "web-v2",
+    ]
+    assert [match.method for match in limit.matches] == ["GET", "HEAD"]
+    assert limit.matches[0].path_regex == "/api/.*"
+    assert limit.matches[0].headers == (HeaderMatch("x-canary", "1|yes", regex=True),)
+    assert rest.matches == ()
+    assert shares(world.target(APEX)) == {"web:80": 1}
+    assert world.outcome("trafficsplits", "web").verdict is Verdict.EFFECTIVE
+    assert world.outcome("httproutegroups", "canary").verdict is Verdict.EFFECTIVE
+
+
+def test_splits_with_matches_go_before_the_one_for_all() -> None:
+    limited = _split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]")
+    everything = _split("backends: [{service: web-v2, weight: 1}]").replace(
+        "name: web,", "name: z,"
+    )
+    world = _world(limited + _group("canary", CANARY) + "---" + everything)
+
+    first, last = world.target(APEX).rules
+
+    assert first.matches
+    assert [backend.authority.partition(".")[0] for backend in last.backends] == ["web-v2"]
+    verdicts = [world.outcome("trafficsplits", name).verdict for name in ("web", "z")]
+    assert verdicts == [Verdict.EFFECTIVE, Verdict.EFFECTIVE]
+
+
+def test_a_split_waits_for_its_group() -> None:
+    limited = _split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]")
+    world = _world(limited)
+    before = world.outcome("trafficsplits", "web")
+    (group,) = load(_group("canary", CANARY))
+
+    world.put(group)
+    during = world.target(APEX).rules
+    world.put(group, deleted=True)
+
+    assert before.verdict is Verdict.REJECTED
+    assert reasons(before) == [("spec.matches[0].name", "NoSuchRouteGroup")]
+    assert len(during) == 2
+    assert shares(world.target(APEX)) == {"web:80": 1}
+
+
+@pytest.mark.parametrize(
+    ("matches", "path", "reason"),
+    [
+        ("[]", "spec.matches", "Malformed"),
+        ("[{pathRegex: '['}]", "spec.matches[0].pathRegex", "InvalidRegex"),
+        ("[{path: /x}]", "spec.matches[0].path", "Malformed"),
+        ("[{methods: []}]", "spec.matches[0].methods", "Malformed"),
+        ("[{methods: [5]}]", "spec.matches[0].methods[0]", "Malformed"),
+        ("[{headers: {a: 5}}]", "spec.matches[0].headers.a", "Malformed"),
+        ("[{headers: [{a: '('}]}]", "spec.matches[0].headers[0].a", "InvalidRegex"),
+    ],
+)
+def test_a_group_that_does_not_read_stops_the_splits_that_name_it(
+    matches: str, path: str, reason: str
+) -> None:
+    limited = _split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]")
+    world = _world(limited + _group("canary", matches))
 
     assert shares(world.target(APEX)) == {"web:80": 1}
-    assert outcome.verdict is Verdict.REJECTED
-    assert reasons(outcome) == [("spec.matches", "NotSupported")]
+    assert (path, reason) in reasons(world.outcome("httproutegroups", "canary"))
+    assert world.outcome("trafficsplits", "web").verdict is Verdict.REJECTED
+
+
+def test_a_group_beside_its_metadata_reads_as_well() -> None:
+    group = """
+---
+apiVersion: specs.smi-spec.io/v1alpha1
+kind: HTTPRouteGroup
+metadata: {name: canary, namespace: shop}
+matches: [{name: a, methods: ["*"], pathRegex: ".*"}]
+"""
+    limited = _split(V1_V2, more="matches: [{kind: HTTPRouteGroup, name: canary}]")
+    world = _world(limited + group)
+
+    assert shares_of_first(world) == ["web-v1", "web-v2"]
+
+
+def shares_of_first(world: World) -> list[str]:
+    return [b.authority.partition(".")[0] for b in world.target(APEX).rules[0].backends]
+
+
+@pytest.mark.parametrize(
+    ("matches", "path"),
+    [
+        ("[{kind: TCPRoute, name: x}]", "spec.matches[0].kind"),
+        ("[{kind: HTTPRouteGroup}]", "spec.matches[0].name"),
+        ("[5]", "spec.matches[0]"),
+        ("{}", "spec.matches"),
+    ],
+)
+def test_matches_that_do_not_read_reject_the_split(matches: str, path: str) -> None:
+    world = _world(_split(V1_V2, more=f"matches: {matches}"))
+
+    assert shares(world.target(APEX)) == {"web:80": 1}
+    assert path in [found for found, _ in reasons(world.outcome("trafficsplits", "web"))]
 
 
 @pytest.mark.parametrize(

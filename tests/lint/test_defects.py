@@ -100,7 +100,7 @@ DEFECTS = [
     (SPLIT, "weight: 10", "weight: ten", "InvalidWeight", 8, "error"),
     (SPLIT, "weight: 10", "weight: -1", "InvalidWeight", 8, "error"),
     (SPLIT, "90}\n  - {service: web-v2, weight: 10", "0", "AllWeightsZero", 6, "error"),
-    (SPLIT, "  service: web\n", "  service: web\n  matches: [{}]\n", "NotSupported", 6, "error"),
+    (SPLIT, "  service: web\n", "  service: web\n  matches: [{}]\n", "Malformed", 6, "error"),
     (SPLIT, "v1alpha4", "v1alpha5", "UnknownField", 1, "error"),
     (SPLIT, "TrafficSplit", "TraficSplit", "UnknownField", 2, "error"),
     (SPLIT, "spec:", "sepc:", "UnknownField", 4, "error"),

@@ -244,6 +244,10 @@ class ClientConnection:
             head, self._head = self._head, b""
             self._write(head)
 
+    def refuse(self) -> bool:
+        """HTTP/1 has no way to say that a request was never looked at."""
+        return False
+
     def cut(self) -> None:
         """End without completing the response: the client must not take it for complete."""
         self._exchange = None

@@ -78,6 +78,12 @@ class ClientStream(Stream):
     def flush(self) -> None:
         """Frames are flushed once per loop turn."""
 
+    def refuse(self) -> bool:
+        """The request was never looked at: the peer may send it elsewhere."""
+        self.request_ended = True
+        self._streams.cut(self, REFUSED_STREAM)
+        return True
+
     def cut(self) -> None:
         self.exchange = None
         self._streams.cut(self, INTERNAL_ERROR)

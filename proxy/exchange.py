@@ -27,6 +27,7 @@ class ClientSide(Protocol):
     def send_body(self, data: bytes) -> None: ...
     def send_end(self, trailers: Fields | None) -> None: ...
     def flush(self) -> None: ...
+    def refuse(self) -> bool: ...
     def cut(self) -> None: ...
     def exchange_over(self, now: float) -> None: ...
     def tunnel(self) -> bytes: ...
@@ -196,6 +197,17 @@ class Exchange:
         """Reply without a server; in the middle of a response, cut it instead."""
         kind = outcome.value
         self.reply(kind.status, detail or kind.reason, kind.text, origin, closes=kind.closes)
+
+    def decline(self, outcome: Outcome, detail: str) -> None:
+        """Reply where nothing of the request has reached a server: a client that can ask
+        elsewhere is told so (RFC 9113 §8.7), any other gets the answer."""
+        if self.is_over or self._response_open or not self.client.refuse():
+            self.answer(outcome, detail=detail)
+            return
+        self._drop_server()
+        self._held = None
+        self.status, self.error = outcome.value.status, detail
+        self._finish()
 
     def reply(self, status: int, reason: str, text: str, origin: str = "", *, closes: bool) -> None:
         if self.is_over:

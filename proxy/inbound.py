@@ -406,7 +406,7 @@ class InboundConnection:
 
     def _dial_failed(self, exchange: Exchange, reason: str) -> None:
         exchange.attempt = None
-        exchange.answer(dial_outcome(reason), detail=reason)
+        exchange.decline(dial_outcome(reason), reason)
 
     def lost(self, exchange: Exchange, reason: str) -> None:
         """The application hung up before answering: once more where that is safe."""

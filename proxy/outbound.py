@@ -256,7 +256,8 @@ class OutboundConnection:
         hop: Hop = exchange.endpoint
         self._out.discovery.connect_failed(hop.address, plan.leaf, reason)
         exchange.tried = [*(exchange.tried or ()), hop]
-        if retry.after_connect_failure(len(exchange.tried), len(plan.backend.hops)):
+        others = sum(other not in exchange.tried for other in plan.backend.hops)
+        if retry.after_connect_failure(len(exchange.tried), others):
             self._send_again(exchange, plan)
         else:
             exchange.answer(dial_outcome(reason), plan.origin or plan.leaf, reason)
@@ -264,6 +265,13 @@ class OutboundConnection:
     def lost(self, exchange: Exchange, reason: str) -> None:
         """The server hung up before answering: once more where that is safe."""
         plan: Plan = exchange.plan
+        if reason == "refused-stream":
+            tried = exchange.tried = [*(exchange.tried or ()), exchange.endpoint]
+            if retry.after_refusal(exchange, len(tried)):
+                self._send_again(exchange, plan)
+            else:
+                exchange.answer(Outcome.CONNECT_FAILED, plan.origin or plan.leaf)
+            return
         if retry.after_dead_connection(exchange):
             exchange.tried = []
             exchange.endpoint.send_fresh(exchange, self._dial_failed)

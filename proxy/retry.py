@@ -15,9 +15,14 @@ MAX_CONNECTS: Final = 3
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 
-def after_connect_failure(tried: int, endpoints: int) -> bool:
-    """Whether to ask another endpoint, having failed to reach `tried` of them."""
-    return tried < min(MAX_CONNECTS, max(endpoints, 1))
+def after_connect_failure(tried: int, others: int) -> bool:
+    """Whether to ask another endpoint, having failed to reach `tried`; `others` are left."""
+    return others > 0 and tried < MAX_CONNECTS
+
+
+def after_refusal(exchange: Exchange, tried: int) -> bool:
+    """Whether a request that a peer never looked at may go out again, there or elsewhere."""
+    return tried < MAX_CONNECTS and not exchange.has_answered and exchange.is_replayable
 
 
 def after_dead_connection(exchange: Exchange) -> bool:

@@ -2,8 +2,8 @@
 
 Sockets listen from the start, but data-path connections are taken only once there is a leaf
 and a first view, so that nothing goes out in plaintext for want of waiting; a control plane
-that stays away does not hold a pod up for more than HOLD seconds. On SIGTERM everything goes on
-until the application has ended or the deadline comes; answers then say `Connection: close`.
+that stays away does not hold a pod up for more than HOLD seconds. When to end is decided in
+`proxy.stopping`; while draining everything goes on, and answers say `Connection: close`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from proxy.outbound import Outbound
 from proxy.patterns import compile_pattern
 from proxy.seams import Credentials, Discovery, Transport, plain_address
 from proxy.settings import Settings
+from proxy.stopping import Phase, Stopping
 from proxy.targets import Targets
 from proxy.telemetry import Telemetry
 from proxy.tls import Flusher
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 
 HOLD: Final = 5.0  # seconds to wait for leaf and view before taking connections all the same
 SPARE_FDS: Final = 32  # kept for admin, discovery and identity
-QUIET: Final = 1.0  # seconds without a connection that let a draining native sidecar end
 
 Accept = Callable[[Transport, str, int], None]
 
@@ -155,7 +155,10 @@ class Server:
             pod_ips=settings.pod_ips,
         )
         self._servers: list[asyncio.AbstractServer] = []
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping(
+            is_native=settings.native_sidecar, hard_stop=settings.drain_timeout
+        )
+        self._asked = asyncio.Event()
         self._errors = 0
         loop.set_exception_handler(self._on_error)
 
@@ -190,13 +193,14 @@ class Server:
         return lambda: Accepted(self, accept)
 
     def is_ready(self) -> bool:
-        """Leaf and first view are there, and nobody has asked us to end."""
-        return self._credentials.ready and self._discovery.ready and not self._stopping.is_set()
+        """Leaf and first view are there, and the end has not begun."""
+        is_serving = self._stopping.phase is Phase.SERVING
+        return is_serving and self._credentials.ready and self._discovery.ready
 
     # -- running -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve until asked to end, then drain."""
+        """Serve until asked to end, or until the application has ended; then drain."""
         await self._hold()
         for server in self._servers:
             await server.start_serving()
@@ -204,19 +208,30 @@ class Server:
         gc.collect()
         gc.freeze()
         reported = monotonic()
-        while not self._stopping.is_set():
+        while self._step() is Phase.SERVING:
             await self._sleep(1.0)
             reported = self._tick(reported)
-        await self._drain(reported)
+        self._drain()
+        while self._step() is Phase.DRAINING:
+            await asyncio.sleep(0.1)
+            reported = self._tick(reported)
+        self._report()
+        log.info("stopping open=%d", self._open())
+        await self.close()
 
     def end(self) -> None:
         """Ask to drain and stop, as SIGTERM does."""
-        self._stopping.set()
+        self._stopping.ask(monotonic())
+        self._asked.set()
+
+    def _step(self) -> Phase:
+        done = self._discovery.view.app_done
+        return self._stopping.step(monotonic(), opened=self._open(), app_done=done)
 
     async def _hold(self) -> None:
         """Wait for leaf and view, but not for ever."""
         until = monotonic() + HOLD
-        while not self.is_ready() and not self._stopping.is_set():
+        while not self.is_ready() and not self._asked.is_set():
             if monotonic() >= until:
                 log.warning("serving before being ready: no leaf or no view yet")
                 return
@@ -240,29 +255,16 @@ class Server:
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._asked.wait()
 
     # -- stopping ----------------------------------------------------------------------------
 
-    async def _drain(self, reported: float) -> None:
-        """Go on for the application's sake; end when it has ended, or at the deadline."""
+    def _drain(self) -> None:
+        """Go on for the application's sake, but let whoever is idle go elsewhere."""
         log.info("draining open=%d", self._open())
         self.keeper.is_draining = True
         for client in list(self.keeper.clients):
             client.end()
-        deadline = monotonic() + self._settings.drain_timeout
-        quiet_since = monotonic()
-        while (now := monotonic()) < deadline:
-            reported = self._tick(reported)
-            if self._open():
-                quiet_since = now
-            is_app_gone = self._settings.native_sidecar or self._discovery.view.app_done
-            if is_app_gone and now - quiet_since >= QUIET:
-                break
-            await asyncio.sleep(0.1)
-        self._report()
-        log.info("stopping open=%d", self._open())
-        await self.close()
 
     async def close(self) -> None:
         """Close everything at once."""

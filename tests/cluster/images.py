@@ -6,6 +6,7 @@ three layers: Debian's files, our dependencies, our wheel; an edit makes the las
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,8 +37,12 @@ class Made:
     file: Path
 
 
+@functools.cache
 def mesh_image() -> Made:
-    """Our image of the sources as they are; its tag is their hash. Raises BuildError."""
+    """Our image of the sources as they are when a process asks first; its tag is their hash.
+
+    Raises BuildError.
+    """
     if os.geteuid() != 0:
         raise BuildError("making the image unpacks a root file system: run it as root")
     decides = _sources() | _dependencies() | _base()

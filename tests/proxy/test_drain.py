@@ -72,8 +72,7 @@ async def test_idle_connections_are_closed_and_the_process_ends(tmp_path: Path) 
 
 @on_loop
 async def test_new_connections_are_still_taken_while_the_application_runs(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
-        object.__setattr__(world.client.server._settings, "native_sidecar", False)
+    async with World(tmp_path, native_sidecar=False) as world:
         await world.serve(hello)
         world.route()
         world.client.server.end()
@@ -88,12 +87,20 @@ async def test_new_connections_are_still_taken_while_the_application_runs(tmp_pa
 
 
 @on_loop
+async def test_a_proxy_ends_by_itself_when_its_application_has(tmp_path: Path) -> None:
+    async with World(tmp_path, native_sidecar=False) as world:
+        world.client.discovery.update(app_done=True)
+
+        assert world.client.task is not None
+        await world.client.task
+
+
+@on_loop
 async def test_at_the_deadline_what_is_left_is_cut(tmp_path: Path) -> None:
     async def waits(reader: Reader, writer: Writer) -> None:
         await reader.read()
 
-    async with World(tmp_path) as world:
-        object.__setattr__(world.client.server._settings, "drain_timeout", 0.2)
+    async with World(tmp_path, drain_timeout=0.2) as world:
         await world.serve(waits)
         world.route(protocol=Protocol.OPAQUE)
         reader, writer = await world.client.connect()
@@ -113,6 +120,7 @@ async def test_nothing_is_taken_before_the_proxy_knows_enough(tmp_path: Path) ->
     pod = make_pod(chain, tmp_path, "web")
     pod.meant_for = ("127.0.0.1", free_port())
     pod.discovery.ready = False
+    pod.meant_for = ("127.0.0.1", free_port())
     await pod.start()
     reader, writer = await pod.connect()
     writer.write(GET)

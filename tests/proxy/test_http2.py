@@ -46,6 +46,9 @@ class Client:
     def flush(self) -> None:
         self.flushed += 1
 
+    def refuse(self) -> bool:
+        return False
+
     def cut(self) -> None:
         self.was_cut = True
 

@@ -76,7 +76,7 @@ async def test_an_application_that_does_not_listen_is_named(tmp_path: Path) -> N
         status, headers, _ = await request(world.client, GET_CLOSE)
 
         assert status == 502
-        assert headers["mesh-reason"] == "connect-failed"
+        assert headers["mesh-reason"] == "connect-failed; Service/shop/web#0"
 
 
 @on_loop

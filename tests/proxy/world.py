@@ -118,10 +118,11 @@ def make_pod(chain: TrustChain, folder: Path, account: str, **changes: Any) -> P
 class World:
     """A client pod and a server pod; `serve` puts applications behind the server pod."""
 
-    def __init__(self, folder: Path, *, http2: bool = True) -> None:
+    def __init__(self, folder: Path, *, http2: bool = True, **client: Any) -> None:
+        """`client` are settings of the client pod's proxy."""
         self.folder = folder
         self.chain = TrustChain()
-        self.client = make_pod(self.chain, folder, "client")
+        self.client = make_pod(self.chain, folder, "client", **client)
         self.server = make_pod(self.chain, folder, "web")
         if not http2:
             self.server.server.inbound.alpn = (labels.ALPN_HTTP1, labels.ALPN_OPAQUE)

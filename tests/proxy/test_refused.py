@@ -1,0 +1,93 @@
+"""A peer that never looked at a request says so, and another endpoint serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from mesh.core.model import Backend, Endpoint, Rule, Service, Source, Target
+from tests.proxy.apps import Reader, Writer, hello
+from tests.proxy.fakes import CLUSTER_IP, WEB
+from tests.proxy.world import Pod, free_port, make_pod, on_loop, request
+from tests.support.authority import TrustChain
+
+GET = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: web\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def pods(folder: Path, *accounts: str) -> AsyncIterator[list[Pod]]:
+    chain = TrustChain()
+    made = [make_pod(chain, folder, account) for account in accounts]
+    for pod in made:
+        await pod.start()
+    try:
+        yield made
+    finally:
+        for pod in made:
+            await pod.stop()
+
+
+def route(client: Pod, *servers: Pod) -> None:
+    endpoints = tuple(
+        Endpoint("127.0.0.1", server.inbound, identity=server.credentials.identity)
+        for server in servers
+    )
+    rule = Rule((Backend(WEB),), source=Source("Service", "shop", "web"))
+    client.discovery.update(
+        Target(CLUSTER_IP, authority=WEB, rules=(rule,)),
+        services=[Service(WEB, "shop", "web", 80, endpoints)],
+    )
+
+
+@on_loop
+async def test_a_request_goes_to_another_endpoint_when_an_application_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with pods(tmp_path, "client", "gone", "web") as (client, gone, web):
+        gone.application = ("127.0.0.1", free_port())
+        application = await asyncio.start_server(hello, "127.0.0.1", 0)
+        web.application = application.sockets[0].getsockname()[:2]
+        route(client, gone, web)
+
+        answers = [await request(client, head) for head in (GET, POST) * 10]
+
+        application.close()
+
+    assert [status for status, _, _ in answers] == [200] * 20
+
+
+@on_loop
+async def test_where_nobody_listens_the_client_is_told(tmp_path: Path) -> None:
+    async with pods(tmp_path, "client", "gone") as (client, gone):
+        gone.application = ("127.0.0.1", free_port())
+        route(client, gone)
+
+        status, headers, _ = await request(client, GET)
+
+    assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "connect-failed")
+
+
+@on_loop
+async def test_a_peer_that_drains_is_asked_for_nothing_new(tmp_path: Path) -> None:
+    """GOAWAY comes while requests are on their way."""
+
+    async def slow(reader: Reader, writer: Writer) -> None:
+        await asyncio.sleep(0)
+        await hello(reader, writer)
+
+    async with pods(tmp_path, "client", "leaving", "web") as (client, leaving, web):
+        application = await asyncio.start_server(slow, "127.0.0.1", 0)
+        leaving.application = web.application = application.sockets[0].getsockname()[:2]
+        route(client, leaving, web)
+        asked = [asyncio.create_task(request(client, GET)) for _ in range(20)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        leaving.server.end()
+        asked += [asyncio.create_task(request(client, POST)) for _ in range(20)]
+
+        answers = await asyncio.gather(*asked)
+
+        application.close()
+    assert [status for status, _, _ in answers] == [200] * 40

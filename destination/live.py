@@ -18,7 +18,7 @@ from destination.endpoints import Cluster
 from destination.facts import Key, Object, as_list, as_mapping
 from destination.metrics import Metrics
 from destination.snapshot import Reach, Snapshot
-from destination.store import LINKERD_SPLITS, PROFILES, SMI_SPLITS, Store, Touched
+from destination.store import OPTIONAL, Store, Touched
 from mesh.core import labels
 from mesh.core.errors import ApiError
 from mesh.kube.client import KubeClient
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # The order is that of the first list: what others refer to comes first.
 _CORE: Final = ("namespaces", "pods", "services", "endpointslices.discovery.k8s.io")
-_ROUTING: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS)  # kinds that a cluster may lack
+_ROUTING: Final = OPTIONAL  # kinds that a cluster may lack
 
 OnSnapshot = Callable[[Snapshot, Reach], None]
 

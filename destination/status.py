@@ -12,7 +12,7 @@ from mesh.core.model import Verdict
 CONDITION: Final = "Effective"
 _MOST_PROBLEMS: Final = 20
 _LONGEST: Final = 1024  # characters of a message
-_IN_EFFECT: Final = frozenset((Verdict.EFFECTIVE, Verdict.PARTIAL))
+IN_EFFECT: Final = frozenset((Verdict.EFFECTIVE, Verdict.PARTIAL))
 
 
 def status_of(outcome: Outcome, seen: Seen, now: str) -> Object | None:
@@ -27,7 +27,7 @@ def status_of(outcome: Outcome, seen: Seen, now: str) -> Object | None:
     mine = next((item for item in conditions if item.get("type") == CONDITION), {})
     condition = {
         "type": CONDITION,
-        "status": "True" if outcome.verdict in _IN_EFFECT else "False",
+        "status": "True" if outcome.verdict in IN_EFFECT else "False",
         "reason": outcome.verdict.value,
         "message": message_of(outcome),
         "observedGeneration": seen.generation,
@@ -55,7 +55,7 @@ def verdict_text(outcome: Outcome) -> str:
 def message_of(outcome: Outcome) -> str:
     """One text with everything: what the object acts on, then each problem."""
     parts = []
-    if outcome.service and outcome.verdict in _IN_EFFECT:
+    if outcome.service and outcome.verdict in IN_EFFECT:
         parts.append(f"acts on Service {outcome.service}")
     parts += [
         f"{problem.path}: {problem.message}" if problem.path else problem.message

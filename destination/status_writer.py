@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from destination.facts import Object
 from destination.fragments import Outcome, Ref
 from destination.live import LiveCluster
+from destination.route_conditions import route_status_of
 from destination.status import event_of, message_of, status_of
-from destination.store import SERVICES
+from destination.store import ROUTES, SERVICES
 from mesh.core.errors import ApiError
 from mesh.kube.client import KubeClient
 from mesh.kube.lease import Lease
@@ -84,23 +86,34 @@ class StatusWriter:
     async def _write(self, ref: Ref) -> bool:
         """Bring one object's status up to date; False when it was."""
         outcome = self._live.snapshot.outcomes.get(ref)
-        if outcome is None:
+        seen = self._live.store.seen.get(ref)
+        body: Object | None = None
+        if seen is not None and ref.resource in ROUTES:
+            status = route_status_of(outcome, seen, _now())
+            if status is not None:  # others write there too: only over what we have seen
+                meta = {"resourceVersion": seen.resource_version}
+                body = {"metadata": meta, "status": status}
+        elif seen is not None and outcome is not None:
+            status = status_of(outcome, seen, _now())
+            body = None if status is None else {"status": status}
+        if outcome is None and body is None:
             self._told.pop(ref, None)
             return False
-        seen = self._live.store.seen.get(ref)
-        if seen is None or ref.resource in self._without_status:
+        if outcome is not None and (seen is None or ref.resource in self._without_status):
             return await self._tell(ref, outcome)
-        status = status_of(outcome, seen, _now())
-        if status is None:
-            return False
         resource = self._live.routing.get(ref.resource)
-        if resource is None:
+        if body is None or resource is None:
             return False
+        return await self._patch(ref, resource, body, outcome)
+
+    async def _patch(
+        self, ref: Ref, resource: Resource, body: Object, outcome: Outcome | None
+    ) -> bool:
         try:
             await self._client.patch(
                 resource,
                 ref.name,
-                {"status": status},
+                body,
                 namespace=ref.namespace,
                 subresource="status",
             )
@@ -111,7 +124,7 @@ class StatusWriter:
             await self._client.get(resource, ref.name, ref.namespace)
             log.info("no status in this cluster resource=%s: verdicts as events", ref.resource)
             self._without_status.add(ref.resource)
-            return await self._tell(ref, outcome)
+            return outcome is not None and await self._tell(ref, outcome)
         return True
 
     async def _tell(self, ref: Ref, outcome: Outcome) -> bool:

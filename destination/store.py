@@ -56,6 +56,8 @@ TLS_ROUTES: Final = "tlsroutes.gateway.networking.k8s.io"
 TCP_ROUTES: Final = "tcproutes.gateway.networking.k8s.io"
 LINKERD_ROUTES: Final = "httproutes.policy.linkerd.io"
 ROUTES: Final = (HTTP_ROUTES, GRPC_ROUTES, TLS_ROUTES, TCP_ROUTES, LINKERD_ROUTES)
+# Kinds that a cluster may lack, each with objects that we judge.
+OPTIONAL: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS, *ROUTES)
 SERVICES: Final = "services"
 
 # (API group, kind) -> name of the resource. Versions of a group read alike.

@@ -84,6 +84,9 @@ def resolve(snapshot: Snapshot, client: Client, host: str, port: int, seen: set[
     """What `host:port` means to a client: a Service, a pod, or the outside. Services that the
     answer depends on are added to `seen`."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    named = _named(snapshot, host)
+    if named is not None:
+        return _named_target(snapshot, client, named, address, port, seen)
     service = snapshot.cluster_ips.get(host)
     if service is not None:
         seen.add(service)
@@ -97,6 +100,34 @@ def resolve(snapshot: Snapshot, client: Client, host: str, port: int, seen: set[
     if pod is not None:
         return _pod_target(snapshot, client, pod, address, host, port, seen)
     return Target(address)
+
+
+def _named(snapshot: Snapshot, host: str) -> Key | None:
+    """The Service that a full name means (`l5d-dst-override` of ingress mode), or None."""
+    short = host.removesuffix(f".svc.{snapshot.cluster.cluster_domain}")
+    name, dot, namespace = short.partition(".")
+    return (namespace, name) if short != host and dot and "." not in namespace else None
+
+
+def _named_target(
+    snapshot: Snapshot, client: Client, key: Key, address: str, port: int, seen: set[Key]
+) -> Target:
+    """A Service port by name: routed as at its cluster address, if it has one or not."""
+    seen.add(key)
+    unit = snapshot.units.get(key)
+    compiled = unit.ports.get(port) if unit is not None else None
+    if compiled is None:
+        return Target(address)
+    routing = compiled.routing.get(client.namespace) or compiled.routing[EVERYONE]
+    return Target(
+        address=address,
+        protocol=routing.protocol,
+        authority=compiled.service.authority,
+        rules=routing.rules,
+        profile=routing.profile,
+        connections=routing.connections,
+        budget=routing.budget,
+    )
 
 
 def inbound_of(snapshot: Snapshot, pod: Key, seen: set[Key]) -> Inbound:

@@ -16,6 +16,7 @@ CRD_FLAGS: Final[Mapping[str, str]] = {
     "serviceprofiles.linkerd.io": "crds.linkerd",
     "linkerdtrafficsplits.linkerd.io": "crds.linkerd",
     "trafficsplits.split.smi-spec.io": "crds.smi",
+    "httproutegroups.specs.smi-spec.io": "crds.smi",
 }
 
 

@@ -21,6 +21,8 @@ _JUDGED: Final = 10.0  # seconds within which an object should have its verdict
 
 def objects_take_effect(facts: Facts) -> Iterator[Fault]:
     for obj in facts.routing.value:
+        if not _is_ours(obj):
+            continue
         kind = obj.get("kind", "object")
         name = f"{kind} {namespace_of(obj)}/{name_of(obj)}"
         condition = _verdict_of(obj)
@@ -39,8 +41,18 @@ def objects_take_effect(facts: Facts) -> Iterator[Fault]:
 
 
 def _verdict_of(obj: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
+    status = obj.get("status") or {}
+    conditions = list(status.get("conditions") or ())
+    for parent in status.get("parents") or ():
+        if parent.get("controllerName") == labels.CONTROLLER:
+            conditions += parent.get("conditions") or ()
     return next((item for item in conditions if item.get("type") == _CONDITION), None)
+
+
+def _is_ours(obj: Mapping[str, Any]) -> bool:
+    """Whether destination judges it: not a route whose parents are no Services."""
+    parents = (obj.get("spec") or {}).get("parentRefs")
+    return not parents or any(ref.get("kind") == "Service" for ref in parents)
 
 
 def _text_of(obj: Mapping[str, Any]) -> str:
@@ -57,7 +69,7 @@ ROUTING: Final = Category(
     "mesh-routing",
     (
         Check(
-            "every ServiceProfile and TrafficSplit takes effect",
+            "every routing object takes effect",
             objects_take_effect,
             Severity.WARNING,
         ),

@@ -38,6 +38,7 @@ ISSUER_SECRET: Final = "mesh-identity-issuer"
 INJECT_SECRET: Final = "mesh-inject-tls"
 WEBHOOK_CONFIGURATION: Final = "mesh-inject"
 VALIDATING_CONFIGURATION: Final = "mesh-validate"
+CONTROLLER: Final = "mesh/destination"  # controllerName in the status of routes
 STATUS_LEASE: Final = "mesh-destination-status"
 PROXY_CONTAINER: Final = "mesh-proxy"
 INIT_CONTAINER: Final = "mesh-init"

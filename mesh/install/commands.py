@@ -67,6 +67,11 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
 
 @click.command()
 @click.option("--crds", is_flag=True, help="Print only the definitions of kinds (CRDs).")
+@click.option(
+    "--gateway-api",
+    is_flag=True,
+    help="Also define the Gateway API's routes, unless the cluster has any of them.",
+)
 @value_flags(*FLAGS)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option(
@@ -98,6 +103,7 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
 @click.option("--help-values", is_flag=True, help="Print every value, its default and meaning.")
 def install(
     crds: bool,
+    gateway_api: bool,
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
     anchors: Path | None,
@@ -106,7 +112,8 @@ def install(
     help_values: bool,
     **flags: str | None,
 ) -> None:
-    """Print the manifests of the mesh. Reads no cluster: same input, same bytes.
+    """Print the manifests of the mesh. Same input, same bytes; reads a cluster only to keep
+    --gateway-api from writing over definitions that are there.
 
     \b
     mesh install | kubectl apply -f -
@@ -115,6 +122,8 @@ def install(
         click.echo(print_values(), nl=False)
         return
     values = read_values(files, assignments, flags)
+    if gateway_api:
+        values = _with_gateway_api(values)
     if crds:
         click.echo(print_manifests(render_crds(values)), nl=False)
         return
@@ -126,6 +135,31 @@ def install(
         values = replace(values, identity=identity)
         brought = issuer_secret(Files(anchors, certificate, key), values, now=time.time())
     click.echo(print_manifests(render(values, brought=brought)), nl=False)
+
+
+def _with_gateway_api(values: Values) -> Values:
+    """The values with the Gateway API's definitions, unless the cluster has some."""
+    from mesh.install.gateway_crds import NAMES
+
+    try:
+        found = asyncio.run(_definitions(NAMES))
+    except (ApiError, ConfigError) as error:
+        click.echo(f"mesh: no cluster was asked whether it has the Gateway API: {error}", err=True)
+        found = []
+    if found:
+        click.echo(f"mesh: kept as they are in the cluster: {', '.join(found)}", err=True)
+        return values
+    return replace(values, crds=replace(values.crds, gateway=True))
+
+
+async def _definitions(names: tuple[str, ...]) -> list[str]:
+    """Those of these definitions of kinds that the cluster has. Raises ApiError, ConfigError."""
+    from mesh.kube.client import KubeClient
+    from mesh.kube.config import find_access
+
+    async with KubeClient(find_access(None, None)) as client:
+        crds = await client.list("customresourcedefinitions.apiextensions.k8s.io")
+    return sorted({crd["metadata"]["name"] for crd in crds} & set(names))
 
 
 @click.command()

@@ -52,7 +52,20 @@ def linkerd_crds() -> list[dict[str, Any]]:
 
 
 def smi_crds() -> list[dict[str, Any]]:
-    """TrafficSplit in all four published versions."""
+    """TrafficSplit and HTTPRouteGroup, each in all four published versions."""
+    group = _crd(
+        "specs.smi-spec.io",
+        plural="httproutegroups",
+        kind="HTTPRouteGroup",
+        short="rg",
+        versions=SPLIT_VERSIONS,
+        storage="v1alpha4",
+        spec=_object({"matches": _array(_request())}),
+        columns=[],
+    )
+    for version in group["spec"]["versions"]:  # where v1alpha1 and v1alpha2 have them
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        properties["matches"] = _array(_request())
     return [
         _crd(
             "split.smi-spec.io",
@@ -63,7 +76,8 @@ def smi_crds() -> list[dict[str, Any]]:
             storage="v1alpha4",
             spec=_traffic_split(),
             columns=[_APEX],
-        )
+        ),
+        group,
     ]
 
 
@@ -159,6 +173,21 @@ def _traffic_split() -> Schema:
                 "type": "array",
                 "items": match,
                 "description": "HTTPRouteGroups that limit the split to some requests.",
+            },
+        }
+    )
+
+
+def _request() -> Schema:
+    """One description of requests in an HTTPRouteGroup."""
+    return _object(
+        {
+            "name": _TEXT,
+            "methods": _array(_TEXT),
+            "pathRegex": {**_TEXT, "description": "Regular expression for the whole path."},
+            "headers": {
+                **_ANY,  # a mapping of names to patterns, or a list of such mappings
+                "description": "Regular expressions for the values of headers, by name.",
             },
         }
     )

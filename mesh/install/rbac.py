@@ -15,7 +15,13 @@ Manifest = dict[str, Any]
 Rule = dict[str, Any]
 
 READ: Final = ["get", "list", "watch"]
-_SPLITS: Final = "linkerdtrafficsplits"
+_ROUTING: Final = (
+    ("linkerd.io", ["serviceprofiles", "linkerdtrafficsplits"]),
+    ("split.smi-spec.io", ["trafficsplits"]),
+    ("specs.smi-spec.io", ["httproutegroups"]),
+    ("gateway.networking.k8s.io", ["httproutes", "grpcroutes", "tlsroutes", "tcproutes"]),
+    ("policy.linkerd.io", ["httproutes"]),
+)
 
 
 def service_account(name: str, namespace: str) -> Manifest:
@@ -59,12 +65,14 @@ def _identity_here() -> list[Rule]:
 
 
 def _destination_cluster() -> list[Rule]:
-    ours = [("linkerd.io", ["serviceprofiles", _SPLITS]), ("split.smi-spec.io", ["trafficsplits"])]
     return [
         _rule("", ["services", "pods", "namespaces"], READ),
         _rule("discovery.k8s.io", ["endpointslices"], READ),
-        *(_rule(group, kinds, READ) for group, kinds in ours),
-        *(_rule(group, [f"{kind}/status" for kind in kinds], ["patch"]) for group, kinds in ours),
+        *(_rule(group, kinds, READ) for group, kinds in _ROUTING),
+        *(
+            _rule(group, [f"{kind}/status" for kind in kinds], ["patch"])
+            for group, kinds in _ROUTING
+        ),
         _rule("", ["events"], ["create"]),
         _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
     ]

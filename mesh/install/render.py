@@ -13,6 +13,7 @@ from mesh.core import labels
 from mesh.inject.config import KEY, InjectConfig, dump_config
 from mesh.inject.yamltext import dump_document, dump_documents
 from mesh.install import crds, network, rbac
+from mesh.install.gateway_crds import gateway_crds
 from mesh.install.values import Proxy, Values, changed_values
 from mesh.install.webhooks import webhook_configurations
 from mesh.install.workloads import deployments
@@ -44,6 +45,7 @@ def render_crds(values: Values) -> list[Manifest]:
     """Only the definitions of kinds."""
     found = [*(crds.linkerd_crds() if values.crds.linkerd else [])]
     found += crds.smi_crds() if values.crds.smi else []
+    found += gateway_crds() if values.crds.gateway else []
     return [_labelled(manifest) for manifest in found]
 
 

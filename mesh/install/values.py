@@ -111,7 +111,8 @@ class Crds:
     """Which definitions of kinds are rendered."""
 
     linkerd: bool = value(True, "ServiceProfile and TrafficSplit of linkerd.io", _boolean)
-    smi: bool = value(True, "TrafficSplit of split.smi-spec.io", _boolean)
+    smi: bool = value(True, "TrafficSplit and HTTPRouteGroup of smi-spec.io", _boolean)
+    gateway: bool = value(False, "routes of the Gateway API, for a cluster without them", _boolean)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mesh.core import labels
 from mesh.install.values import Values
 
 Manifest = dict[str, Any]
+_GATEWAY: Final = ["httproutes", "grpcroutes", "tlsroutes", "tcproutes"]
 _API: Final = "admissionregistration.k8s.io/v1"
 
 
@@ -64,6 +65,9 @@ def _validating(values: Values) -> Manifest:
         "rules": [
             _written("linkerd.io", ["serviceprofiles", "linkerdtrafficsplits"]),
             _written("split.smi-spec.io", ["trafficsplits"]),
+            _written("specs.smi-spec.io", ["httproutegroups"]),
+            _written("gateway.networking.k8s.io", _GATEWAY),
+            _written("policy.linkerd.io", ["httproutes"]),
         ],
         "sideEffects": "None",
         "timeoutSeconds": values.inject.timeout_seconds,

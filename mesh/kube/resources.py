@@ -102,6 +102,12 @@ _TABLE: Final = (
     Resource("linkerd.io", "v1alpha2", "serviceprofiles", "ServiceProfile"),
     Resource("linkerd.io", "v1alpha2", "linkerdtrafficsplits", "TrafficSplit"),
     Resource("split.smi-spec.io", "v1alpha4", "trafficsplits", "TrafficSplit"),
+    Resource("specs.smi-spec.io", "v1alpha4", "httproutegroups", "HTTPRouteGroup"),
+    Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute"),
+    Resource("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"),
+    Resource("gateway.networking.k8s.io", "v1", "tlsroutes", "TLSRoute"),
+    Resource("gateway.networking.k8s.io", "v1", "tcproutes", "TCPRoute"),
+    Resource("policy.linkerd.io", "v1beta3", "httproutes", "HTTPRoute"),
 )
 
 RESOURCES: Final[Mapping[str, Resource]] = {resource.name: resource for resource in _TABLE}

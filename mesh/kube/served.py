@@ -12,7 +12,19 @@ SPLITS: Final = (
     find_resource("trafficsplits.split.smi-spec.io"),
     find_resource("linkerdtrafficsplits.linkerd.io"),
 )
-ROUTING: Final = (find_resource("serviceprofiles.linkerd.io"), *SPLITS)
+ROUTES: Final = (
+    find_resource("httproutes.gateway.networking.k8s.io"),
+    find_resource("grpcroutes.gateway.networking.k8s.io"),
+    find_resource("tlsroutes.gateway.networking.k8s.io"),
+    find_resource("tcproutes.gateway.networking.k8s.io"),
+    find_resource("httproutes.policy.linkerd.io"),
+)
+ROUTING: Final = (
+    find_resource("serviceprofiles.linkerd.io"),
+    *SPLITS,
+    find_resource("httproutegroups.specs.smi-spec.io"),
+    *ROUTES,
+)
 
 
 async def list_served(

@@ -16,7 +16,9 @@ from destination.metrics import Metrics
 from destination.snapshot import Snapshot
 from destination.status_writer import StatusWriter
 from destination.store import Store
+from mesh.core.labels import CONTROLLER
 from mesh.install.crds import smi_crds
+from mesh.install.gateway_crds import gateway_crds
 from mesh.kube.client import KubeClient
 from mesh.kube.lease import Lease
 from mesh.kube.watch import WatchTiming
@@ -122,7 +124,7 @@ def test_kinds_that_go_take_their_effect_with_them(tmp_path: Path) -> None:
 def test_a_foreign_crd_without_status_gets_its_verdicts_as_events(
     tmp_path: Path, versions: list[str]
 ) -> None:
-    (crd,) = smi_crds()
+    crd, _ = smi_crds()
     spec = crd["spec"]
     spec["versions"] = [
         {key: value for key, value in version.items() if key != "subresources"}
@@ -177,6 +179,42 @@ def test_a_status_that_somebody_overwrites_is_written_again(tmp_path: Path) -> N
             (status,) = await scene.seek(verdicts)
 
             assert status["conditions"][0]["type"] == "Effective"
+
+    asyncio.run(act())
+
+
+def test_a_route_gets_its_status_beside_those_of_others(tmp_path: Path) -> None:
+    (route,) = load("""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{backendRefs: [{name: gone, port: 80}]}]
+""")
+    other = {"parentRef": {"name": "g"}, "controllerName": "example.com/other", "conditions": []}
+    name = "httproutes.gateway.networking.k8s.io"
+
+    async def act() -> None:
+        async with _scene(tmp_path, *gateway_crds(), _web(), route) as scene:
+
+            async def parents() -> list[Object]:
+                found = await scene.admin.get(name, "web", "shop")
+                entries = (found.get("status") or {}).get("parents") or []
+                return entries if entries and entries[-1]["controllerName"] == CONTROLLER else []
+
+            (mine,) = await scene.seek(parents)
+            status = {"status": {"parents": [other]}}
+            await scene.admin.patch(name, "web", status, namespace="shop", subresource="status")
+            theirs, again = await scene.seek(parents)
+
+            assert theirs["controllerName"] == "example.com/other"
+            assert again["parentRef"] == mine["parentRef"]
+            assert {item["type"]: item["reason"] for item in mine["conditions"]} == {
+                "Accepted": "Accepted",
+                "ResolvedRefs": "BackendNotFound",
+                "Effective": "Partial",
+            }
 
     asyncio.run(act())
 

@@ -765,3 +765,14 @@ def test_a_tls_route_goes_by_server_name_and_leaves_the_rest() -> None:
     ]
     assert target.rules[0].backends == (Backend(authority("web")),)
     assert found.outcome("tlsroutes", "wide").verdict is Verdict.EFFECTIVE
+
+
+def test_the_name_of_a_service_means_what_its_address_means() -> None:
+    found = world(route(f"[{{{V1}}}]"))
+
+    named = found.target("web.shop.svc.cluster.local:80")
+
+    assert named.rules == found.target(WEB).rules
+    assert named.authority == authority("web")
+    assert found.target("web.shop.svc.cluster.local:81").rules == ()
+    assert found.target("gone.shop.svc.cluster.local:80").rules == ()

@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from mesh.install.render import render_crds
-from mesh.install.values import Values
+from mesh.install.values import Crds, Values
 from mesh.local.api import definitions, schema
 
-CRDS = {crd["metadata"]["name"]: crd for crd in render_crds(Values())}
+VALUES = Values(crds=Crds(gateway=True))
+CRDS = {crd["metadata"]["name"]: crd for crd in render_crds(VALUES)}
 SPLIT, LINKERD_SPLIT = "trafficsplits.split.smi-spec.io", "linkerdtrafficsplits.linkerd.io"
 PROFILE = "serviceprofiles.linkerd.io"
+GROUP = "httproutegroups.specs.smi-spec.io"
 
 TAKEN = [
     (SPLIT, "{service: web, backends: [{service: v1, weight: 500m}, {service: v2, weight: 1}]}"),
@@ -33,6 +35,8 @@ TAKEN = [
     (PROFILE, "{retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}}"),
     (PROFILE, "{dstOverrides: [{authority: v2.shop.svc.cluster.local, weight: 900m}]}"),
     (PROFILE, "{opaquePorts: ['3306']}"),
+    (GROUP, "{matches: [{name: a, methods: [GET], pathRegex: /a, headers: {x: y}}]}"),
+    (GROUP, "{matches: [{headers: [{x: y}]}]}"),
 ]
 
 

@@ -248,7 +248,7 @@ class ClientConnection:
         """HTTP/1 has no way to say that a request was never looked at."""
         return False
 
-    def cut(self) -> None:
+    def cut(self, code: int = 0) -> None:
         """End without completing the response: the client must not take it for complete."""
         self._exchange = None
         self._transport.abort()

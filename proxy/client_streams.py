@@ -1,157 +1,142 @@
-"""Requests of a peer's proxy on one HTTP/2 connection: one stream each, many at once."""
+"""Requests of one client on one HTTP/2 connection: one stream each, many at once.
+
+The client is a peer's proxy, or with STRANGER limits an application or anybody: then all that
+could exhaust us is accounted for, resets in the first place (CVE-2023-44487), also those that
+the client provokes us to send (CVE-2025-8671).
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from mesh.core.errors import PeerError
+from proxy import heads2, heads2_app
+from proxy.answer import phrase, reply_fields
 from proxy.client_connection import Keeper
+from proxy.client_stream import ClientStream
 from proxy.exchange import Exchange, Pipeline
 from proxy.guard import Fields
-from proxy.heads2 import Heads, response_pairs, trailer_pairs
+from proxy.heads2 import Heads, Pairs
+from proxy.heads2_app import AppHeads
 from proxy.hpack import Entry
-from proxy.http1 import COLLECT, MEASURED, Response
-from proxy.http2 import Http2, Stream
+from proxy.http1 import COLLECT, Request, Response
+from proxy.http2 import Http2
 from proxy.http2_frames import (
-    INTERNAL_ERROR,
-    MAX_STREAMS,
+    CALM,
+    CANCEL,
+    HEADERS,
+    MAX_STREAM,
     NO_ERROR,
+    PEER,
+    PING,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
+    SETTINGS,
+    STREAM_CLOSED,
     ConnectionError2,
+    Limits,
+    frame,
+    goaway,
 )
+from proxy.http2_sending import Stream
 from proxy.seams import Transport
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS: Final = 60.0
+APPLICATION_IDLE: Final = 600.0  # gRPC clients keep their connections for long
 PREFACE_SECONDS: Final = 10.0
-
-
-class ClientStream(Stream):
-    """One request and its response; a `ClientSide`."""
-
-    __slots__ = ("_body_left", "_has_ended", "_streams", "exchange", "request_ended")
-
-    def __init__(self, streams: ClientStreams, number: int, window: int) -> None:
-        super().__init__(number, window)
-        self._streams = streams
-        self.exchange: Exchange | None = None
-        self.request_ended = False
-        self._has_ended = False
-        self._body_left: int | None = None  # of the response
-
-    # -- the exchange's events ---------------------------------------------------------------
-
-    def send_response(self, response: Response) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            return
-        end = False
-        if response.status >= 200:
-            self._body_left = response.length if response.framing == MEASURED else None
-            if exchange.request.method == b"HEAD":
-                self._body_left = 0
-            end = self._has_ended = self._body_left == 0
-        self._streams.send_head(self.id, response_pairs(response), end)
-
-    def send_body(self, data: bytes) -> None:
-        if self._has_ended:
-            return
-        if self._body_left is not None:
-            self._body_left -= len(data)
-            self._has_ended = self._body_left <= 0
-        self._streams.send_data(self, data, self._has_ended)
-
-    def send_end(self, trailers: Fields | None) -> None:
-        if self._has_ended:
-            return
-        self._has_ended = True
-        if trailers and self.pending is None:
-            self._streams.send_head(self.id, trailer_pairs(trailers), True)
-        else:
-            self._streams.send_data(self, b"", True)
-
-    def flush(self) -> None:
-        """Frames are flushed once per loop turn."""
-
-    def refuse(self) -> bool:
-        """The request was never looked at: the peer may send it elsewhere."""
-        self.request_ended = True
-        self._streams.cut(self, REFUSED_STREAM)
-        return True
-
-    def cut(self) -> None:
-        self.exchange = None
-        self._streams.cut(self, INTERNAL_ERROR)
-
-    def exchange_over(self, now: float) -> None:
-        self.exchange = None
-        self._streams.stream_over(self, now)
-
-    def tunnel(self) -> bytes:
-        return b""
-
-    def pause_reading(self) -> None:
-        self._streams.pause_stream(self)
-
-    def resume_reading(self) -> None:
-        self._streams.resume_stream(self)
-
-    # -- the connection's events -------------------------------------------------------------
-
-    def blocked(self) -> None:
-        if self.exchange is not None:
-            self.exchange.client_blocked()
-
-    def ready(self) -> None:
-        if self.exchange is not None:
-            self.exchange.client_ready()
+LINGER_SECONDS: Final = 1.0
+LAST_CALL_SECONDS: Final = 1.0  # for the answer to the PING behind the first GOAWAY
+STALL_SECONDS: Final = 60  # in which a response must go on
+WINDOW_SECONDS: Final = 10.0  # over which resets are counted
+EARLY_SECONDS: Final = 1.0  # a reset after that is a client's change of mind
+_LAST_CALL: Final = b"lastcall"
 
 
 class ClientStreams(Http2):
     """The connection, as a receiver; all its requests go through one pipeline."""
 
-    __slots__ = ("_heads", "_keeper", "_last", "_now", "_pipeline", "_since", "_starting")
+    __slots__ = (
+        "_gap",
+        "_heads",
+        "_keeper",
+        "_last",
+        "_leaving",
+        "_now",
+        "_opened",
+        "_pipeline",
+        "_resets",
+        "_since",
+        "_starting",
+        "_window_began",
+        "response_pairs",
+        "trailer_pairs",
+    )
 
-    def __init__(self, transport: Transport, pipeline: Pipeline, keeper: Keeper) -> None:
-        super().__init__(transport)
+    def __init__(
+        self, transport: Transport, pipeline: Pipeline, keeper: Keeper, limits: Limits = PEER
+    ) -> None:
+        super().__init__(transport, limits)
         self._pipeline = pipeline
         self._keeper = keeper
         self._now: Callable[[], float] = keeper.now
-        self._heads = Heads(trust=COLLECT)
+        self._heads: Heads = AppHeads() if limits.is_stranger else Heads(trust=COLLECT)
+        writers: Any = heads2_app if limits.is_stranger else heads2
+        self.response_pairs: Callable[[Response], Pairs] = writers.response_pairs
+        self.trailer_pairs: Callable[[Fields], Pairs] = writers.trailer_pairs
         self._last = 0
+        self._gap = (0, 0)  # numbers between these were left out
         self._starting = PREFACE  # what is still to come of it
-        self._since = self._now()
+        self._since = self._window_began = self._now()
+        self._leaving = 0.0  # when the first GOAWAY of two was sent
+        self._opened = self._resets = 0  # in this window
         keeper.clients.add(self)
         self.open_connection(b"")
 
     # -- receiver ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._starting:
-            expected = self._starting[: len(data)]
-            if not data.startswith(expected):
-                self._transport.abort()
-                return
-            self._starting = self._starting[len(expected) :]
-            data = data[len(expected) :]
+        if self._starting or not self._has_settings:
+            data = self._start(data)
             if not data:
                 return
         super().data_received(data)
 
+    def _start(self, data: bytes) -> bytes:
+        """Check the preface and that SETTINGS come first (RFC 9113 §3.4)."""
+        if self._starting:
+            expected = self._starting[: len(data)]
+            if not data.startswith(expected):
+                self._pipeline.refused(PeerError("bad_preface", "no HTTP/2 preface"))
+                self._transport.abort()
+                return b""
+            self._starting = self._starting[len(expected) :]
+            data = data[len(expected) :]
+        self._rest += data
+        if len(self._rest) < 9 or self.is_over:
+            return b""
+        if self._rest[3] != SETTINGS:
+            self._fail(ConnectionError2(PROTOCOL_ERROR, "SETTINGS come first"))
+            return b""
+        data, self._rest = self._rest, b""
+        return data
+
     def connection_lost(self, error: BaseException | None) -> None:
         self.is_over = True
         self._keeper.clients.discard(self)
+        self._end_all()
+        self._pipeline.closed(self, error)
+
+    def _end_all(self) -> None:
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             exchange, stream.exchange = stream.exchange, None
             if exchange is not None:
                 exchange.client_gone()
-        self._pipeline.closed(self, error)
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -160,77 +145,132 @@ class ClientStreams(Http2):
         if stream is not None:
             self._on_trailers(stream, entries, end)
             return
-        if number <= self._last:
-            self.on_late_frame(number)
-            return
         if number % 2 == 0:
             raise ConnectionError2(PROTOCOL_ERROR, "an even stream from a client")
+        if number <= self._last:
+            if self._gap[0] < number < self._gap[1]:
+                raise ConnectionError2(PROTOCOL_ERROR, "a stream older than the last")
+            self._on_late_frame(HEADERS, number)
+            return
+        if number - self._last > 2:
+            self._gap = (self._last, number)
         self._last = number
-        if self.goaway_sent or len(self.streams) >= MAX_STREAMS:
+        self._opened += 1
+        if self.goaway_sent:
+            self.send_reset(number, REFUSED_STREAM)
+            return
+        if len(self.streams) >= self.limits.streams:
+            self._count_reset()
             self.send_reset(number, REFUSED_STREAM)
             return
         try:
             request = self._heads.read_request(entries, end)
         except PeerError as error:
-            self._heads.start_anew()
-            self._pipeline.refused(error)
-            self.send_reset(number, PROTOCOL_ERROR)
+            self._refuse(number, error, end)
             return
-        stream = self.streams[number] = ClientStream(self, number, self._peer_window)
-        stream.left = request.length
+        self._begin(number, request, end)
+
+    def _begin(self, number: int, request: Request, end: bool) -> None:
+        stream = ClientStream(self, number, self._peer_window, self.limits.stream_window)
+        self.streams[number] = stream
+        stream.left = None if request.upgrade else request.length
         stream.exchange = exchange = Exchange(stream, self._pipeline, request, self._now())
         stream.request_ended = end
         if end:
             exchange.request_done = True
         self._pipeline.begin(exchange)
 
+    def _refuse(self, number: int, error: PeerError, end: bool) -> None:
+        """A head that is no request: malformed ones reset their stream, others are answered."""
+        self._heads.start_anew()
+        self._pipeline.refused(error)
+        if error.status == 400 or not self.limits.is_stranger:
+            self._count_reset()
+            self.send_reset(number, PROTOCOL_ERROR)
+            return
+        fields = reply_fields(error.reason.replace("_", "-"), str(error), "", closes=False)
+        response = Response(error.status, phrase(error.status), fields)
+        self.send_head(number, self.response_pairs(response), True)
+        if not end:
+            self._count_reset()
+            self.send_reset(number, NO_ERROR)
+
     def _on_trailers(self, stream: ClientStream, entries: list[Entry], end: bool) -> None:
+        trailers: Fields | None = None
+        is_bad = not end or bool(stream.left)
         try:
             trailers = self._heads.read_trailers(entries)
         except PeerError:
             self._heads.start_anew()
-            trailers = None
-        if not end or stream.request_ended or stream.left:
+            is_bad = True
+        if stream.request_ended:
+            self._bad_request(stream, STREAM_CLOSED)
+        elif is_bad:
             self._bad_request(stream)
         else:
-            self._end_request(stream, trailers)
+            stream.take_end(trailers)
 
     def on_data(self, stream: ClientStream, data: bytes, end: bool) -> None:
         if stream.request_ended:
-            self._bad_request(stream)
+            self._bad_request(stream, STREAM_CLOSED)
             return
         if stream.left is not None:
             stream.left -= len(data)
             if stream.left < 0 or (end and stream.left):
                 self._bad_request(stream)
                 return
-        if data and stream.exchange is not None:
-            stream.exchange.request_body(data)
+        if data:
+            stream.take_body(data)
         if end:
-            self._end_request(stream, None)
+            stream.take_end(None)
 
-    def _end_request(self, stream: ClientStream, trailers: Fields | None) -> None:
-        stream.request_ended = True
-        if stream.exchange is not None and not stream.exchange.request_done:
-            stream.exchange.request_end(trailers)
-
-    def _bad_request(self, stream: ClientStream) -> None:
+    def _bad_request(self, stream: ClientStream, code: int = PROTOCOL_ERROR) -> None:
         """The body is not what the head said: the request never happened."""
         exchange, stream.exchange = stream.exchange, None
-        self.cut(stream, PROTOCOL_ERROR)
+        self._count_reset()
+        self.cut(stream, code)
         if exchange is not None:
             exchange.client_gone("bad-request")
+
+    def on_stream_error(self, stream: ClientStream, code: int) -> None:
+        self._bad_request(stream, code)
 
     def on_reset(self, stream: ClientStream, code: int) -> None:
         exchange, stream.exchange = stream.exchange, None
         if exchange is not None:
             exchange.client_gone()
+            if self._now() - exchange.started < EARLY_SECONDS:
+                self._count_reset()
+
+    def _count_reset(self) -> None:
+        """A stream that was opened and reset at once, by either side."""
+        self._resets += 1
+        if self._resets > self.limits.resets and self._resets * 2 > self._opened:
+            raise ConnectionError2(CALM, "streams opened and reset at once", "rapid_reset")
 
     def on_goaway(self, last: int) -> None:
         if not self.streams:
             self._transport.close()
 
+    def on_pong(self, payload: bytes) -> None:
+        if payload == _LAST_CALL and self._leaving:
+            self._finish_leaving()
+
+    def on_failure(self, error: PeerError) -> None:
+        """GOAWAY has to arrive: closing at once, with unread bytes, would reset instead."""
+        self._pipeline.refused(error)
+        self._end_all()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+            self._keeper.loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def is_idle(self, number: int) -> bool:
+        return number > self._last or number % 2 == 0
+
     def last_stream(self) -> int:
+        return self._last
+
+    def newest_stream(self) -> int:
         return self._last
 
     # -- streams call ------------------------------------------------------------------------
@@ -239,11 +279,11 @@ class ClientStreams(Http2):
         """The response is out. A request that goes on is told to stop (RFC 9113 §8.1)."""
         if stream.pending is not None:
             return  # its last data waits for a window; `ready` forgets it
-        if not stream.request_ended:
+        if not stream.request_ended and stream.id in self.streams:
             self.send_reset(stream.id, NO_ERROR)
         self.forget_stream(stream)
         self._since = now
-        if self.goaway_sent and not self.streams:
+        if self.goaway_sent and not self.streams and not self.is_over:
             self._transport.close()
 
     def cut(self, stream: ClientStream, code: int) -> None:
@@ -259,7 +299,17 @@ class ClientStreams(Http2):
     # -- the keeper's events -----------------------------------------------------------------
 
     def end(self) -> None:
-        """Take no new requests; go when those in hand are answered."""
+        """Take no new requests, but those that are on their way; go when all are answered.
+
+        The first GOAWAY names no stream, so that a client stops opening them; the second, when
+        its answer to our PING is here, says which were served (RFC 9113 §6.8).
+        """
+        if self._leaving or self.is_over or self._transport.is_closing():
+            return
+        self._leaving = self._now()
+        self._write(goaway(NO_ERROR, MAX_STREAM) + frame(PING, 0, 0, _LAST_CALL))
+
+    def _finish_leaving(self) -> None:
         if not self.goaway_sent:
             self.send_goaway(NO_ERROR, self._last)
             if not self.streams:
@@ -270,6 +320,35 @@ class ClientStreams(Http2):
 
     def check(self, now: float) -> None:
         """Called every second."""
-        limit = PREFACE_SECONDS if self._starting else IDLE_SECONDS
-        if not self.streams and now - self._since > limit:
-            self.end()
+        if self.is_over:
+            return
+        self.refill()
+        if now - self._window_began >= WINDOW_SECONDS:
+            self._window_began = now
+            self._opened = self._resets = 0
+        if self._leaving and now - self._leaving > LAST_CALL_SECONDS:
+            self._finish_leaving()
+        if self.streams:
+            self._cut_stalled()
+            return
+        limit = APPLICATION_IDLE if self.limits.is_stranger else IDLE_SECONDS
+        if self._starting or not self._has_settings:
+            limit = PREFACE_SECONDS
+        if now - self._since > limit:
+            if self._starting:
+                self._transport.abort()
+            else:
+                self.end()
+
+    def _cut_stalled(self) -> None:
+        """A client that takes nothing of a response for long does not want it."""
+        for stream in list(self.streams.values()):
+            if stream.pending is None:
+                continue
+            stream.stalled += 1
+            if stream.stalled >= STALL_SECONDS:
+                exchange, stream.exchange = stream.exchange, None
+                self._pipeline.refused(PeerError("stalled", "a response that nobody takes"))
+                self.cut(stream, CANCEL)
+                if exchange is not None:
+                    exchange.client_gone("stalled")

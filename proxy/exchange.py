@@ -12,11 +12,13 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
+from proxy import grpc
 from proxy.answer import Outcome, phrase, reply_fields
 from proxy.balance import Load
 from proxy.guard import Fields
 from proxy.http1 import Request, Response
 
+INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
 MAX_PENDING: Final = 64 * 1024  # bytes of a body held while connecting
 
 
@@ -28,7 +30,7 @@ class ClientSide(Protocol):
     def send_end(self, trailers: Fields | None) -> None: ...
     def flush(self) -> None: ...
     def refuse(self) -> bool: ...
-    def cut(self) -> None: ...
+    def cut(self, code: int = INTERNAL_ERROR) -> None: ...
     def exchange_over(self, now: float) -> None: ...
     def tunnel(self) -> bytes: ...
     def pause_reading(self) -> None: ...
@@ -216,14 +218,16 @@ class Exchange:
         self._held = None
         self.error = reason
         if self._response_open:
-            self.client.cut()
-            self._finish()
+            self._break_off(reason)
             return
         self.status = status
-        response = Response(
-            status, phrase(status), reply_fields(reason, text, origin, closes=closes)
-        )
-        response.keep_alive = not closes
+        if grpc.is_grpc(self.request):
+            response = grpc.reply(status, reason, text, origin)
+        else:
+            response = Response(
+                status, phrase(status), reply_fields(reason, text, origin, closes=closes)
+            )
+            response.keep_alive = not closes
         self._response_open = True
         self.client.send_response(response)
         self.on_end(None)
@@ -252,8 +256,8 @@ class Exchange:
     def on_end(self, trailers: Fields | None) -> None:
         self._response_done = True
         self.client.send_end(trailers)
-        if self.request_done:
-            self._finish()
+        if self.request_done or self.request.is_http2:
+            self._finish()  # on HTTP/2 a request that goes on is told to stop
         elif self.server is None and not self.is_over:
             self.client.resume_reading()
 
@@ -278,10 +282,25 @@ class Exchange:
                 self.client.resume_reading()
         elif self._response_open:
             self.error = reason
-            self.client.cut()
-            self._finish()
+            self._break_off(reason)
         else:
             self.pipeline.lost(self, reason)
+
+    def server_reset(self, code: int) -> None:
+        """The server reset an HTTP/2 request: its client gets to know the same code."""
+        self.server = None
+        if not self.is_over:
+            self.error = "server-reset"
+            self.client.cut(code)
+            self._finish()
+
+    def _break_off(self, reason: str) -> None:
+        """The client must not take what it got for complete; gRPC has a status for that."""
+        if grpc.is_grpc(self.request):
+            self.client.send_end(grpc.trailers_for(502, reason, ""))
+        else:
+            self.client.cut()
+        self._finish()
 
     def server_blocked(self) -> None:
         self.client.pause_reading()

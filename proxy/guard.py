@@ -24,7 +24,7 @@ CHUNK_ALLOWANCE: Final = 32  # bytes of framing that a chunk may need
 
 PLAIN, DROPPED, HOST, LENGTH, CODING, CONNECTION, UPGRADE, TE, TWIN, OURS = range(10)
 
-_KINDS: Final = {
+KINDS: Final = {
     b"host": HOST,
     b"content-length": LENGTH,
     b"transfer-encoding": CODING,
@@ -50,7 +50,7 @@ _NAMES: Final = """
 """
 # The rules of names in their usual spellings: one look-up, and most pass.
 RULES: Final = {
-    spelling: _KINDS.get(name.lower().encode(), PLAIN)
+    spelling: KINDS.get(name.lower().encode(), PLAIN)
     for name in (*_NAMES.split(), "Host", "Content-Length", "Connection")
     for spelling in (name.encode(), name.lower().encode(), name.title().encode())
 }
@@ -58,6 +58,7 @@ RULES: Final = {
 # Those that need no rule at all.
 USUAL: Final = frozenset(name for name, kind in RULES.items() if kind == PLAIN)
 
+TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _HOST_TEXT: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
 )
@@ -102,7 +103,7 @@ _STRIPPED: Final = (*CLIENT_STRIPPED_PREFIXES,)
 def kind_of(name: bytes) -> int:
     """The rule that a field falls under. Raises PeerError for twins of framing fields."""
     lower = name.lower()
-    kind = _KINDS.get(lower, PLAIN)
+    kind = KINDS.get(lower, PLAIN)
     if kind == TWIN:
         raise PeerError("field_twin", "a field that only looks like a framing field")
     return kind

@@ -1,7 +1,9 @@
-"""Heads of HTTP/2 streams <-> the same `Request` and `Response` that HTTP/1 gives. Pure.
+"""Heads of HTTP/2 streams between two proxies of ours <-> the same `Request` and `Response`
+that HTTP/1 gives. Pure.
 
 Every field passes the same guard as on HTTP/1, so what is routed, counted and forwarded does
-not depend on how it came.
+not depend on how it came. A request that its application sent as HTTP/2 carries `:scheme`, one
+of HTTP/1 does not: the far proxy speaks to its application as the client spoke to us.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Final
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import PLAIN, Fields
-from proxy.hpack import PSEUDO, Entry
+from proxy.hpack import PSEUDO, TOO_LARGE, Entry
 from proxy.http1 import (
     CHUNKED,
     CHUNKS,
@@ -21,13 +23,16 @@ from proxy.http1 import (
     UNTIL_END,
     HeadReader,
     Request,
+    Request2,
     Response,
+    WholeResponse,
 )
 
 Pairs = list[tuple[bytes, bytes]]
 
-_STATUSES: Final = {b"%d" % status: status for status in range(100, 600)}
-_REASONS: Final = {
+_SCHEME: Final = (b":scheme", b"http")
+STATUSES: Final = {b"%d" % status: status for status in range(100, 600)}
+REASONS: Final = {
     200: b"OK",
     201: b"Created",
     204: b"No Content",
@@ -46,18 +51,21 @@ _REASONS: Final = {
 def request_pairs(request: Request, extra: Fields) -> Pairs:
     """A request as it travels between two proxies."""
     fields = request.fields + extra if extra else request.fields
-    return [
+    pairs = [
         (b":method", request.method),
         (b":path", request.target),
         *zip(fields[0::4], fields[2::4], strict=True),
     ]
+    if request.is_http2:
+        pairs.insert(0, _SCHEME)
+    return pairs
 
 
 def response_pairs(response: Response) -> Pairs:
     """A response as it travels between two proxies; an unusual reason phrase goes along."""
     status, fields = response.status, response.fields
     pairs = [(b":status", b"%d" % status)]
-    if _REASONS.get(status) != response.reason:
+    if REASONS.get(status) != response.reason:
         pairs.append((b":reason", response.reason))
     pairs += zip(fields[0::4], fields[2::4], strict=True)
     return pairs
@@ -76,7 +84,8 @@ class Heads(HeadReader):
         """One request head. Raises PeerError."""
         pseudo = self._collect(entries)
         method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        request = Request(method, target, self._fields[:])
+        kind = Request2 if b":scheme" in pseudo else Request
+        request = kind(method, target, self._fields[:])
         host = self._host or b""
         if host != self._known_host:
             guard.check_host(host, 1)
@@ -86,7 +95,7 @@ class Heads(HeadReader):
             if b" " in target:
                 raise PeerError("bad_target", "a space in the request target")
             guard.check_target(method, target, host)
-        if method in (b"", b"CONNECT") or (not method.isalpha() and b"-" not in method):
+        if method == b"CONNECT" or not (method.isalpha() or guard.TOKEN.fullmatch(method)):
             raise PeerError("bad_method", "no such method here")
         request.length = self._length_of(end)
         if request.length is None and not self._coding:
@@ -102,13 +111,20 @@ class Heads(HeadReader):
     def read_response(self, entries: list[Entry], end: bool, *, is_head: bool) -> Response:
         """One response head. Raises PeerError."""
         pseudo = self._collect(entries)
-        status = _STATUSES.get(pseudo.get(b":status", b""))
+        status = STATUSES.get(pseudo.get(b":status", b""))
         if status is None:
             raise PeerError("bad_response", "no status", status=502)
         reason = pseudo.get(b":reason")
         if reason is None:
-            reason = _REASONS.get(status, b"")
-        response = Response(status, reason, self._fields[:])
+            reason = REASONS.get(status, b"")
+        response = self._response(status, reason, end, is_head=is_head)
+        self._reset()
+        return response
+
+    def _response(self, status: int, reason: bytes, end: bool, *, is_head: bool) -> Response:
+        """The response whose fields have been collected, with its framing."""
+        kind = WholeResponse if end else Response
+        response = kind(status, reason, self._fields[:])
         if is_head or status < 200 or status == 204 or status == 304:
             response.framing = MEASURED
         elif self._coding:
@@ -119,7 +135,6 @@ class Heads(HeadReader):
             response.length = guard.parse_length(self._length)
             if end and response.length:
                 raise PeerError("bad_response", "a body shorter than it said", status=502)
-        self._reset()
         return response
 
     def read_trailers(self, entries: list[Entry]) -> Fields | None:
@@ -143,6 +158,8 @@ class Heads(HeadReader):
                 if fields or name in pseudo:
                     raise PeerError("bad_field", "pseudo-fields come first, and once")
                 pseudo[name] = value
+            elif kind == TOO_LARGE:
+                raise PeerError("head_too_large", "header list too large", status=431)
             else:
                 special(name, value)
         return pseudo

@@ -6,10 +6,12 @@ opens, closes and reports what went wrong.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from mesh.core.errors import PeerError
 from mesh.core.labels import ALPN_HTTP1, ALPN_HTTP2, ALPN_OPAQUE
 from mesh.core.model import Endpoint
 from mesh.core.names import join_address
@@ -17,11 +19,14 @@ from proxy.balance import Load
 from proxy.dial import Dial, Dialler, Mesh
 from proxy.exchange import Exchange, ServerSide
 from proxy.http1 import KEEP, STRIP
+from proxy.http2_frames import PEER, STRANGER
 from proxy.pool import APPLICATION_IDLE, PEER_IDLE, Pool
 from proxy.seams import Transport
 from proxy.server_connection import ServerConnection
 from proxy.server_streams import ServerStreams
 from proxy.telemetry import TcpSeries
+
+log = logging.getLogger(__name__)
 
 Failed = Callable[[Exchange, str], None]
 
@@ -30,7 +35,8 @@ class Hop:
     """One endpoint as this proxy sees it. `tcp` counts the connections made to it.
 
     To a peer's proxy requests share a few HTTP/2 connections; upgrades, and peers that do not
-    speak it, get HTTP/1 connections of their own, as an application does.
+    speak it, get HTTP/1 connections of their own. An application gets HTTP/2 for requests that
+    came as HTTP/2, on connections that they share, and HTTP/1 for all others.
     """
 
     __slots__ = (
@@ -41,6 +47,7 @@ class Hop:
         "endpoint",
         "is_local",
         "is_retired",
+        "limits",
         "load",
         "mesh",
         "pool",
@@ -75,14 +82,20 @@ class Hop:
         self._waiting: list[tuple[Exchange, Failed]] | None = None  # for a link being dialled
         # What serves the next request at once, or None: `send_fresh` then.
         self.take: Callable[[], ServerSide | None] = self.pool.take
+        self.limits = STRANGER
         if self.mesh is not None and not endpoint.opaque:
-            self.take = self._take_stream
+            self.take = self._take_any
+            self.limits = PEER
 
-    def _take_stream(self) -> ServerSide | None:
+    def take_stream(self) -> ServerSide | None:
+        """What serves the next HTTP/2 request at once, or None."""
         for link in self._links:
             if link.has_room:
                 return link.open_stream()
-        return self.pool.take()
+        return None
+
+    def _take_any(self) -> ServerSide | None:
+        return self.take_stream() or self.pool.take()
 
     @property
     def is_in_use(self) -> bool:
@@ -91,12 +104,16 @@ class Hop:
 
     def send_fresh(self, exchange: Exchange, failed: Failed) -> None:
         """Give the exchange a connection that is newly opened, its own where it has to be."""
-        mesh = self.mesh
-        if mesh is None or mesh.alpn[0] != ALPN_HTTP2:
-            self._send_alone(exchange, failed, mesh)
-        elif exchange.request.upgrade:
+        mesh, request = self.mesh, exchange.request
+        if self.limits is STRANGER:
+            if not request.is_http2 or request.upgrade:
+                self._send_alone(exchange, failed, mesh)
+                return
+        elif request.upgrade:
+            assert mesh is not None
             self._send_alone(exchange, failed, Mesh(mesh.identity, (ALPN_HTTP1,)))
-        elif self._waiting is not None:
+            return
+        if self._waiting is not None:
             self._wait(exchange, failed)
         else:
             self._waiting = []
@@ -118,18 +135,22 @@ class Hop:
 
     def _link_opened(self, transport: Transport) -> None:
         waiting, self._waiting = self._waiting or [], None
-        chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        if chosen != ALPN_HTTP2:
-            self._fall_back(transport, waiting)
-            return
-        link = ServerStreams(transport, self, monotonic())
+        if self.limits is PEER:
+            chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+            if chosen != ALPN_HTTP2:
+                self._fall_back(transport, waiting)
+                return
+        link = ServerStreams(transport, self, monotonic(), self.limits)
         transport.set_protocol(link)
         self._links.insert(0, link)
         self.tcp.add(link)
-        if self.is_retired:
+        for exchange, failed in waiting:
+            if link.has_room:
+                exchange.attach(link.open_stream())
+            else:
+                self.send_fresh(exchange, failed)  # more than one connection may carry
+        if self.is_retired:  # while we dialled: serve who waited, take nobody else
             link.close()
-        for exchange, _ in waiting:
-            exchange.attach(link.open_stream())
 
     def _fall_back(self, transport: Transport, waiting: list[tuple[Exchange, Failed]]) -> None:
         """The peer speaks HTTP/1 only: one connection each."""
@@ -192,6 +213,10 @@ class Hop:
             self._links.remove(streams)
         self.tcp.remove(streams, error)
 
+    def streams_refused(self, streams: ServerStreams, error: PeerError) -> None:
+        """A server broke HTTP/2's rules: what it is asked from now on goes elsewhere."""
+        log.warning("server broke HTTP/2 at=%s reason=%s: %s", self.address, error.reason, error)
+
     # -- the owner calls -----------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
@@ -199,7 +224,8 @@ class Hop:
         self.load.fade(now)
         for connection in self.pool.expire(now):
             connection.close()
-        for link in self._links:
+        for link in list(self._links):
+            link.refill()
             if not link.streams and now - link.idle_since >= PEER_IDLE:
                 link.close()
 

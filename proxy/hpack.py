@@ -1,11 +1,14 @@
-"""HPACK (RFC 7541) as two proxies of ours speak it: fast where fields repeat. Pure.
+"""HPACK (RFC 7541), fast where fields repeat. Pure.
 
 Both tables remember more than bytes. The decoder keeps with each entry what the wire guard
 said of it, so that a field that was sent before costs one look-up; the encoder puts a field
 into the table when it sees it the second time, so that values that never come back
 (identifiers, dates) do not push out those that do. Strings are sent as they are: Huffman
 saves bytes where we have plenty and costs time where we have none. It is understood all the
-same.
+same, as applications send it.
+
+A decoder for strangers holds RFC 9113 §8.2 against each field as well: what breaks a rule gets
+the kind MALFORMED, so that it costs the sender one stream and not the state of the table.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ TABLE: Final = 16 * 1024  # bytes of our tables, once both sides have agreed
 DEFAULT_TABLE: Final = 4096  # before that
 OVERHEAD: Final = 32  # bytes that an entry counts besides its text (RFC 7541 §4.1)
 MAX_LIST: Final = 64 * 1024 + 4096  # bytes of one head, decoded
+MAX_BOMB: Final = 2 * MAX_LIST  # where reading stops at once
 MAX_ENTRIES: Final = guard.MAX_FIELDS + 8
 _MAX_SEEN: Final = 1024
 _NEVER: Final = frozenset(
@@ -30,8 +34,14 @@ _NEVER: Final = frozenset(
 _GUESSABLE: Final = 20  # bytes
 
 PSEUDO: Final = 99  # the kind of :method and its like; other kinds are guard's
+MALFORMED: Final = 98  # a field that must not be in HTTP/2
+TOO_LARGE: Final = 97  # stands for a whole list that is too large
 _NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_STRICT_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
+_EDGES: Final = b" \t"
+# Fields that mean one connection, which HTTP/2 has no use for (RFC 9113 §8.2.2).
+_ONE_CONNECTION: Final = (guard.CONNECTION, guard.CODING, guard.UPGRADE, guard.DROPPED, guard.TWIN)
 
 # One field: its kind, name, value, and how it stands in a head's flat list.
 Entry = tuple[int, bytes, bytes, tuple[bytes, bytes, bytes, bytes]]
@@ -86,17 +96,44 @@ def make_entry(name: bytes, value: bytes) -> Entry:
     return kind, name, value, (name, COLON, value, CRLF)
 
 
+def make_strict_entry(name: bytes, value: bytes) -> Entry:
+    """A field of a stranger: never raises, but says MALFORMED of what RFC 9113 §8.2 forbids."""
+    kind = guard.KINDS.get(name, guard.PLAIN)
+    if (
+        not _STRICT_NAME.fullmatch(name)
+        or _BAD_VALUE.search(value)
+        or value != value.strip(_EDGES)
+        or kind in _ONE_CONNECTION
+        or (kind == guard.TE and value.lower() != b"trailers")
+    ):
+        kind = MALFORMED
+    elif name[:1] == b":":
+        kind = PSEUDO
+    elif kind == guard.PLAIN and guard.is_ours(name):
+        kind = guard.OURS
+    return kind, name, value, (name, COLON, value, CRLF)
+
+
 class Encoder:
     """Fields -> a header block. Its table follows the peer's limit."""
 
-    __slots__ = ("_index", "_inserted", "_limit", "_order", "_resized", "_seen", "_size")
+    __slots__ = (
+        "_index",
+        "_inserted",
+        "_least",
+        "_limit",
+        "_order",
+        "_resized",
+        "_seen",
+        "_size",
+    )
 
     def __init__(self) -> None:
         self._index: dict[Pair, int] = {}  # pair -> number of its insertion
         self._order: list[Pair] = []  # oldest first
         self._inserted = 0
         self._size = 0
-        self._limit = DEFAULT_TABLE
+        self._limit = self._least = DEFAULT_TABLE
         self._resized = False
         self._seen: set[Pair] = set()
 
@@ -104,6 +141,7 @@ class Encoder:
         """The peer allows a table of `limit` bytes."""
         limit = min(limit, TABLE)
         if limit != self._limit:
+            self._least = min(limit, self._least if self._resized else self._limit)
             self._limit = limit
             self._resized = True
             self._evict(0)
@@ -113,6 +151,8 @@ class Encoder:
         out = bytearray()
         if self._resized:
             self._resized = False
+            if self._least < self._limit:  # the smallest of several is told, too (§4.2)
+                _put_int(out, 0x20, 5, self._least)
             _put_int(out, 0x20, 5, self._limit)
         index = self._index
         for pair in pairs:
@@ -171,18 +211,23 @@ class Encoder:
 
 
 class Decoder:
-    """Header blocks -> entries. Raises PeerError on anything malformed or too large."""
+    """Header blocks -> entries. Raises PeerError on a block that does not read, or is a bomb.
 
-    __slots__ = ("_entries", "_limit", "_size")
+    A list that is somewhat too large gives one TOO_LARGE entry: the table is still right.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_allowed", "_entries", "_limit", "_make", "_size", "_static")
+
+    def __init__(self, table: int = TABLE, *, is_strict: bool = False) -> None:
         self._entries: list[Entry] = []  # newest last
         self._size = 0
-        self._limit = TABLE  # a peer may use less
+        self._limit = self._allowed = table  # a peer may use less
+        self._make = make_strict_entry if is_strict else make_entry
+        self._static = _STRICT_STATIC if is_strict else _STATIC_ENTRIES
 
     def decode(self, block: bytes) -> list[Entry]:
         """All fields of one block, in order."""
-        entries = self._entries
+        entries, static = self._entries, self._static
         found: list[Entry] = []
         at, end = 0, len(block)
         size = 0
@@ -197,10 +242,12 @@ class Decoder:
                     if number > 61:
                         entry = entries[61 - number]
                     elif number:
-                        entry = _STATIC_ENTRIES[number]
+                        entry = static[number]
                     else:
                         raise IndexError
                 elif byte & 0xE0 == 0x20:
+                    if found:
+                        raise PeerError("bad_block", "a table that changes behind a field")
                     limit, at = _get_prefixed(block, at, 0x1F)
                     self._resize(limit)
                     continue
@@ -208,12 +255,14 @@ class Decoder:
                     entry, at = self._literal(block, at, byte)
                 found.append(entry)
                 size += len(entry[1]) + len(entry[2]) + OVERHEAD
+                if size > MAX_BOMB:
+                    raise PeerError("header_bomb", "header list too large", status=431)
         except IndexError:
             raise PeerError(
                 "bad_block", "a header block that ends early or points nowhere"
             ) from None
         if size > MAX_LIST or len(found) > MAX_ENTRIES:
-            raise PeerError("head_too_large", "header list too large", status=431)
+            return [_TOO_LARGE_ENTRY]
         return found
 
     def _literal(self, block: bytes, at: int, byte: int) -> tuple[Entry, int]:
@@ -226,7 +275,7 @@ class Decoder:
         else:
             name, at = _get_text(block, at)
         value, at = _get_text(block, at)
-        entry = make_entry(name, value)
+        entry = self._make(name, value)
         if byte & 0x40:
             self._insert(entry)
         return entry, at
@@ -239,7 +288,7 @@ class Decoder:
             self._size += size
 
     def _resize(self, limit: int) -> None:
-        if limit > TABLE:
+        if limit > self._allowed:
             raise PeerError("bad_block", "a table larger than was allowed")
         self._limit = limit
         self._evict(0)
@@ -253,10 +302,12 @@ class Decoder:
         del entries[:gone]
 
 
+_TOO_LARGE_ENTRY: Final = (TOO_LARGE, b"", b"", (b"", b"", b"", b""))
 _STATIC_ENTRIES: Final = (
     (PSEUDO, b"", b"", (b"", b"", b"", b"")),  # index 0 is no field
     *(make_entry(name, value) for name, value in _STATIC),
 )
+_STRICT_STATIC: Final = (_STATIC_ENTRIES[0], *(make_strict_entry(*pair) for pair in _STATIC))
 
 
 def _put_int(out: bytearray, flags: int, bits: int, value: int) -> None:

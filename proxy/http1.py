@@ -55,6 +55,8 @@ class Request:
     client of 1.1 that keeps its connection and may get a body, so nothing needs a second look.
     """
 
+    is_http2 = False  # how it came; a constant of the class costs no request anything
+
     __slots__ = (
         "fields",
         "host",
@@ -81,8 +83,18 @@ class Request:
         self.ours: dict[bytes, bytes] | None = None  # what a trusted peer's proxy said
 
 
+class Request2(Request):
+    """A request that an application sent as HTTP/2, and that its server gets as HTTP/2."""
+
+    is_http2 = True
+
+    __slots__ = ()
+
+
 class Response:
     """One response head. `framing` says how its body ends, `length` how long it is if known."""
+
+    is_whole = False  # nothing follows the head, not even trailers (known on HTTP/2 only)
 
     __slots__ = ("fields", "framing", "keep_alive", "length", "reason", "status", "upgrade")
 
@@ -94,6 +106,14 @@ class Response:
         self.length = 0
         self.keep_alive = True
         self.upgrade = b""
+
+
+class WholeResponse(Response):
+    """A head that ended its stream, as a gRPC server's that fails at once."""
+
+    is_whole = True
+
+    __slots__ = ()
 
 
 class HeadReader:

@@ -1,27 +1,24 @@
-"""HTTP/2 framing (RFC 9113) for connections between two proxies of ours: frames, windows,
-streams. Pure, but for the transport it writes to.
+"""HTTP/2 framing (RFC 9113), either role: frames, windows, streams. Pure, but for the
+transport it writes to.
 
-Kept lean: no priorities, no push, one way to write each frame. Heads travel as the flat lists
-they are, names in the case of the application, Host as a field; both ends are ours and the
-ALPN says so. What a peer could do to us is bounded: frame and block sizes, the number of
-streams, windows, and a budget of frames that carry nothing.
+Between two proxies of ours heads travel as the flat lists they are, names in the case of the
+application; towards applications and strangers every rule of the RFC is held against the far
+end. What it could do to us is bounded in both cases: frame and block sizes, the number of
+streams, windows, and a budget of frames that carry nothing. Priorities and pushes are left out.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mesh.core.errors import PeerError
-from proxy.hpack import Decoder, Encoder, Entry
+from proxy.hpack import Decoder, Entry
 from proxy.http2_frames import (
     ACK,
-    BUDGET,
     CALM,
     COMPRESSION_ERROR,
-    CONNECTION_WINDOW,
     CONTINUATION,
     DATA,
-    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     FLOW_CONTROL_ERROR,
@@ -32,98 +29,79 @@ from proxy.http2_frames import (
     LONG,
     MAX_BLOCK,
     MAX_CONTINUATIONS,
-    MAX_FRAME,
     MAX_WINDOW,
     PADDED,
     PING,
     PRIORITISED,
+    PRIORITY,
     PROTOCOL_ERROR,
     PUSH_PROMISE,
     RST_STREAM,
-    SEND_FRAME,
     SETTING,
     SETTINGS,
-    SMALL,
-    STREAM_WINDOW,
+    STREAM_CLOSED,
     WINDOW_UPDATE,
     ConnectionError2,
+    Limits,
     frame,
-    our_settings,
     unpad,
 )
+from proxy.http2_sending import Sending, Stream
 from proxy.seams import Transport
 
-
-class Stream:
-    """One stream's windows and what waits for them. The roles add what it means."""
-
-    __slots__ = ("_held_credit", "id", "is_paused", "left", "pending", "receive_window", "window")
-
-    def __init__(self, number: int, window: int) -> None:
-        self.id = number
-        self.window = window  # bytes that we may still send
-        self.receive_window = STREAM_WINDOW
-        self.pending: list[tuple[bytes, bool]] | None = None  # data that waits for a window
-        self.is_paused = False  # whoever takes its data has asked for no more
-        self.left: int | None = None  # bytes of a measured body still to come
-        self._held_credit = 0
-
-    def blocked(self) -> None:
-        """More was sent than the windows allow."""
-
-    def ready(self) -> None:
-        """All of it has gone."""
+MAX_RESET: Final = 2048  # streams that we reset lately and whose late frames do no harm
+FREE_UPDATES: Final = 200  # window updates beyond those that our data explains
+# Which kinds of frames drain the budget, and the reason when it is spent.
+_FLOODS: Final = {
+    PRIORITY: "priority_flood",
+    RST_STREAM: "reset_flood",
+    SETTINGS: "settings_flood",
+    PING: "ping_flood",
+    DATA: "empty_data_flood",
+}
 
 
-class Http2:
+class Http2(Sending):
     """One connection, either role. Subclasses give `on_headers` and its kin."""
 
     __slots__ = (
         "_block",
         "_block_end",
         "_block_frames",
+        "_block_size",
         "_block_stream",
-        "_budget",
-        "_congested",
         "_credit",
         "_data_left",
         "_data_stream",
         "_decoder",
-        "_encoder",
-        "_peer_window",
+        "_has_settings",
         "_receive_window",
+        "_reset_here",
         "_rest",
-        "_transport",
-        "_window",
-        "goaway_sent",
+        "_updates",
         "is_over",
+        "peer_streams",
         "read_bytes",
-        "streams",
-        "written_bytes",
     )
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._encoder = Encoder()
-        self._decoder = Decoder()
+    def __init__(self, transport: Transport, limits: Limits) -> None:
+        super().__init__(transport, limits)
+        self._decoder = Decoder(limits.table, is_strict=limits.is_stranger)
         self._rest = b""
         self._block: list[bytes] | None = None  # a header block that goes on
         self._block_stream = 0
         self._block_end = False
-        self._block_frames = 0
+        self._block_frames = self._block_size = 0
         self._data_left = 0  # bytes of a DATA frame that is passed on in parts
         self._data_stream = 0
-        self._window = DEFAULT_WINDOW  # of the connection, for sending
-        self._peer_window = DEFAULT_WINDOW  # of each new stream, for sending
-        self._receive_window = CONNECTION_WINDOW
-        self._credit = 0  # bytes taken, not yet given back to the peer
-        self._budget = BUDGET
-        self._congested = False  # the transport asked for a pause
-        self.streams: dict[int, Any] = {}
-        self.goaway_sent = False
+        self._receive_window = limits.connection_window
+        self._credit = 0  # bytes taken, not yet given back to the far end
+        self._reset_here: dict[int, None] = {}
+        self._updates = 0  # window updates that came
+        self._has_settings = False
+        self.peer_streams = limits.first_streams  # that the far end lets us open
         self.is_over = False
         self.read_bytes = 0
-        self.written_bytes = 0
 
     # -- receiver ----------------------------------------------------------------------------
 
@@ -132,6 +110,8 @@ class Http2:
 
     def data_received(self, data: bytes) -> None:
         self.read_bytes += len(data)
+        if self.is_over:
+            return
         try:
             self._feed(data)
         except PeerError as error:
@@ -140,121 +120,14 @@ class Http2:
     def eof_received(self) -> bool | None:
         return False
 
-    def pause_writing(self) -> None:
-        self._congested = True
-        for stream in list(self.streams.values()):
-            stream.blocked()
-
-    def resume_writing(self) -> None:
-        self._congested = False
-        for stream in list(self.streams.values()):
-            if stream.pending is None:
-                stream.ready()
-
-    # -- writing -----------------------------------------------------------------------------
-
-    def open_connection(self, preface: bytes) -> None:
-        """Say how large our windows, frames and tables are."""
-        grow = LONG.pack(CONNECTION_WINDOW - DEFAULT_WINDOW)
-        self._write(preface + our_settings() + frame(WINDOW_UPDATE, 0, 0, grow))
-
-    def send_head(self, number: int, pairs: list[tuple[bytes, bytes]], end: bool) -> None:
-        """A head, or trailers with `end`."""
-        block = self._encoder.encode(pairs)
-        flags = END_HEADERS | END_STREAM if end else END_HEADERS
-        if len(block) <= SEND_FRAME:
-            self._write(frame(HEADERS, flags, number, block))
-            return
-        self._write(frame(HEADERS, flags & END_STREAM, number, block[:SEND_FRAME]))
-        for at in range(SEND_FRAME, len(block), SEND_FRAME):
-            last = END_HEADERS if at + SEND_FRAME >= len(block) else 0
-            self._write(frame(CONTINUATION, last, number, block[at : at + SEND_FRAME]))
-
-    def send_data(self, stream: Stream, data: bytes, end: bool) -> None:
-        """A piece of a body; what the windows do not allow waits, and `blocked` is called."""
-        size = len(data)
-        if (
-            stream.pending is None
-            and size <= stream.window
-            and size <= self._window
-            and size <= SEND_FRAME
-        ):
-            stream.window -= size
-            self._window -= size
-            self._write_data(stream.id, data, end)
-            if self._congested:
-                stream.blocked()
-            return
-        if stream.pending is None:
-            stream.pending = []
-        stream.pending.append((data, end))
-        self._pump(stream)
-        if stream.pending is not None or self._congested:
-            stream.blocked()
-
     def send_reset(self, number: int, code: int) -> None:
-        self._write(frame(RST_STREAM, 0, number, LONG.pack(code)))
+        reset = self._reset_here
+        if len(reset) >= MAX_RESET:
+            del reset[next(iter(reset))]
+        reset[number] = None
+        super().send_reset(number, code)
 
-    def send_goaway(self, code: int, last: int) -> None:
-        self.goaway_sent = True
-        self._write(frame(GOAWAY, 0, 0, LONG.pack(last) + LONG.pack(code)))
-
-    def pause_stream(self, stream: Stream) -> None:
-        """Whoever takes this stream's data wants no more: keep its credit back."""
-        stream.is_paused = True
-
-    def resume_stream(self, stream: Stream) -> None:
-        if stream.is_paused:
-            stream.is_paused = False
-            self._give_credit(stream, 0)
-
-    def _write_data(self, number: int, data: bytes, end: bool) -> None:
-        size = len(data)
-        head = HEADER.pack(size >> 8, size & 0xFF, DATA, END_STREAM if end else 0, number)
-        if size <= SMALL:
-            self._write(head + data)
-        else:
-            self._write(head)
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        self.written_bytes += len(data)
-        try:
-            self._transport.write(data)
-        except RuntimeError:
-            return  # closed under us; connection_lost is on its way
-
-    def _pump(self, stream: Stream) -> None:
-        """Send what waits, as far as the windows go."""
-        pending = stream.pending
-        if pending is None:
-            return
-        while pending:
-            data, end = pending[0]
-            room = min(stream.window, self._window, SEND_FRAME)
-            if room < len(data):
-                if room <= 0:
-                    return
-                pending[0] = (data[room:], end)
-                data, end = data[:room], False
-            else:
-                del pending[0]
-            stream.window -= len(data)
-            self._window -= len(data)
-            self._write_data(stream.id, data, end)
-        stream.pending = None
-
-    def _pump_all(self) -> None:
-        for stream in list(self.streams.values()):
-            if stream.pending is not None:
-                self._pump_ready(stream)
-
-    def _pump_ready(self, stream: Stream) -> None:
-        self._pump(stream)
-        if stream.pending is None and not self._congested:
-            stream.ready()
-
-    # -- reading -----------------------------------------------------------------------------
+    # -- frames ------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
         if self._rest:
@@ -263,14 +136,15 @@ class Http2:
         at, end = 0, len(data)
         if self._data_left:
             at = self._pass_on(data, 0, end)
+        largest = self.limits.frame
         while end - at >= 9:
             high, low, kind, flags, number = HEADER.unpack_from(data, at)
             size = high << 8 | low
-            if size > MAX_FRAME:
+            if size > largest:
                 raise ConnectionError2(FRAME_SIZE_ERROR, "frame larger than allowed")
             stop = at + 9 + size
             if stop > end:
-                if kind == DATA and not flags & (END_STREAM | PADDED) and self._block is None:
+                if kind == DATA and self._goes_on(flags, number):
                     self._data_left, self._data_stream = size, number
                     self._take_credit(number, size)
                     at = self._pass_on(data, at + 9, end)
@@ -281,6 +155,10 @@ class Http2:
             at = stop
         if at < end:
             self._rest = data[at:]
+
+    def _goes_on(self, flags: int, number: int) -> bool:
+        """Whether the parts of an unfinished DATA frame may be passed on as they come."""
+        return not flags & (END_STREAM | PADDED) and self._block is None and number in self.streams
 
     def _pass_on(self, data: bytes, at: int, end: int) -> int:
         """The next part of a large DATA frame that is still on its way."""
@@ -312,19 +190,169 @@ class Http2:
         data = unpad(payload) if flags & PADDED else payload
         end = bool(flags & END_STREAM)
         if data or end:
-            self._budget = min(BUDGET, self._budget + 1)
+            self._budget += 1
         else:
-            self._spend(1)
+            self._spend(1, DATA)
         stream = self.streams.get(number)
         if stream is None:
-            self.on_late_frame(number)
+            self._on_late_frame(DATA, number)
             self._give_credit(None, size)
             return
         self.on_data(stream, data, end)
         self._give_credit(stream, size)
 
+    def _on_headers_frame(self, flags: int, number: int, payload: bytes) -> None:
+        self._budget += 1
+        if not number:
+            raise ConnectionError2(PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & PADDED:
+            payload = unpad(payload)
+        depends = 0
+        if flags & PRIORITISED:
+            if len(payload) < 5:
+                raise ConnectionError2(FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+            depends = LONG.unpack_from(payload)[0] & 0x7FFFFFFF
+            payload = payload[5:]
+        if depends == number:
+            raise ConnectionError2(PROTOCOL_ERROR, "a stream that depends on itself")
+        end = bool(flags & END_STREAM)
+        if flags & END_HEADERS:
+            self.on_headers(number, self._decoder.decode(payload), end)
+            return
+        self._block, self._block_stream, self._block_end = [payload], number, end
+        self._block_frames, self._block_size = 0, len(payload)
+
+    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
+        block = self._block
+        if block is None or number != self._block_stream:
+            raise ConnectionError2(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        block.append(payload)
+        self._block_frames += 1
+        self._block_size += len(payload)
+        if self._block_frames > MAX_CONTINUATIONS or self._block_size > MAX_BLOCK:
+            raise ConnectionError2(CALM, "header block too large", "continuation_flood")
+        if flags & END_HEADERS:
+            self._block = None
+            self.on_headers(number, self._decoder.decode(b"".join(block)), self._block_end)
+
+    def _on_control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if kind == WINDOW_UPDATE:
+            self._on_window_update(number, payload)
+        elif kind == RST_STREAM:
+            self._on_reset_frame(number, payload)
+        elif kind == SETTINGS:
+            self._on_settings_frame(flags, number, payload)
+        elif kind == PING:
+            if number or len(payload) != 8:
+                code = PROTOCOL_ERROR if number else FRAME_SIZE_ERROR
+                raise ConnectionError2(code, "PING on a stream or of another size")
+            self._spend(1, PING)
+            if flags & ACK:
+                self.on_pong(payload)
+            else:
+                self._write(frame(PING, ACK, 0, payload))
+        elif kind == GOAWAY:
+            if number or len(payload) < 8:
+                code = PROTOCOL_ERROR if number else FRAME_SIZE_ERROR
+                raise ConnectionError2(code, "GOAWAY on a stream or too short")
+            self._spend(1, GOAWAY)
+            self.on_goaway(LONG.unpack_from(payload)[0] & 0x7FFFFFFF)
+        elif kind == PUSH_PROMISE:
+            raise ConnectionError2(PROTOCOL_ERROR, "nobody allowed pushes")
+        else:
+            self._on_useless(kind, number, payload)
+
+    def _on_useless(self, kind: int, number: int, payload: bytes) -> None:
+        """PRIORITY, which we check and forget, and kinds that no RFC we know defines."""
+        self._spend(1, kind)
+        if kind != PRIORITY:
+            return
+        if not number:
+            raise ConnectionError2(PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            raise ConnectionError2(FRAME_SIZE_ERROR, "PRIORITY of another size")
+        if LONG.unpack_from(payload)[0] & 0x7FFFFFFF == number:
+            raise ConnectionError2(PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _on_reset_frame(self, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionError2(FRAME_SIZE_ERROR, "RST_STREAM of another size")
+        stream = self.streams.get(number)
+        if stream is None:
+            if self.is_idle(number):
+                raise ConnectionError2(PROTOCOL_ERROR, "RST_STREAM of a stream that never was")
+            self._spend(1, RST_STREAM)
+            return
+        self._budget -= 1
+        self.forget_stream(stream)
+        self.on_reset(stream, LONG.unpack(payload)[0])
+
+    def _on_settings_frame(self, flags: int, number: int, payload: bytes) -> None:
+        if number:
+            raise ConnectionError2(PROTOCOL_ERROR, "SETTINGS on a stream")
+        self._spend(2, SETTINGS)
+        if flags & ACK:
+            if payload:
+                raise ConnectionError2(FRAME_SIZE_ERROR, "an acknowledgement with settings")
+            return
+        if len(payload) % 6:
+            raise ConnectionError2(FRAME_SIZE_ERROR, "SETTINGS of another size")
+        self._spend(len(payload) // 60, SETTINGS)
+        for key, value in SETTING.iter_unpack(payload):
+            self._on_setting(key, value)
+        self._has_settings = True
+        self._write(frame(SETTINGS, ACK, 0, b""))
+        self._pump_all()
+
+    def _on_setting(self, key: int, value: int) -> None:
+        if key == 0x1:
+            self._encoder.resize(value)
+        elif key == 0x2 and value > 1:
+            raise ConnectionError2(PROTOCOL_ERROR, "ENABLE_PUSH other than 0 and 1")
+        elif key == 0x3:
+            self.peer_streams = value
+        elif key == 0x4:
+            if value > MAX_WINDOW:
+                raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
+            grow = value - self._peer_window
+            self._peer_window = value
+            for stream in self.streams.values():
+                stream.window += grow
+                if stream.window > MAX_WINDOW:
+                    raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
+        elif key == 0x5 and not 1 << 14 <= value < 1 << 24:
+            raise ConnectionError2(PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range")
+
+    def _on_window_update(self, number: int, payload: bytes) -> None:
+        """Updates are as many as our data explains, or a little more."""
+        self._updates += 1
+        if self._updates > FREE_UPDATES + self.newest_stream() + (self.written_bytes >> 9):
+            raise ConnectionError2(CALM, "window updates for no data", "window_flood")
+        if len(payload) != 4:
+            raise ConnectionError2(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
+        grow = LONG.unpack(payload)[0] & 0x7FFFFFFF
+        if not grow:
+            raise ConnectionError2(PROTOCOL_ERROR, "a window that grows by nothing")
+        if not number:
+            self._window += grow
+            if self._window > MAX_WINDOW:
+                raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
+            self._pump_all()
+            return
+        stream = self.streams.get(number)
+        if stream is not None:
+            stream.window += grow
+            if stream.window > MAX_WINDOW:
+                self.on_stream_error(stream, FLOW_CONTROL_ERROR)
+            elif stream.pending is not None:
+                self._pump_ready(stream)
+        elif self.is_idle(number):
+            raise ConnectionError2(PROTOCOL_ERROR, "a window of a stream that never was")
+
+    # -- windows for what we receive ---------------------------------------------------------
+
     def _take_credit(self, number: int, size: int) -> None:
-        """The peer has used so much of our windows."""
+        """The far end has used so much of our windows."""
         self._receive_window -= size
         stream = self.streams.get(number)
         if stream is not None:
@@ -334,21 +362,31 @@ class Http2:
 
     def _give_credit(self, stream: Stream | None, size: int) -> None:
         """Bytes were taken: give them back, in large steps, unless their taker is paused."""
+        limits = self.limits
         if stream is not None:
             stream._held_credit += size
             if stream.is_paused:
                 return
             size = stream._held_credit
-            if stream.receive_window < STREAM_WINDOW // 2 and stream.id in self.streams:
-                grow = STREAM_WINDOW - stream.receive_window
-                stream.receive_window = STREAM_WINDOW
+            if stream.receive_window < limits.stream_window // 2 and stream.id in self.streams:
+                grow = limits.stream_window - stream.receive_window
+                stream.receive_window = limits.stream_window
                 self._write(frame(WINDOW_UPDATE, 0, stream.id, LONG.pack(grow)))
             stream._held_credit = 0
         self._credit += size
-        if self._credit >= CONNECTION_WINDOW // 4:
+        if self._credit >= limits.connection_window // 4:
             self._receive_window += self._credit
             self._write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._credit)))
             self._credit = 0
+
+    def pause_stream(self, stream: Stream) -> None:
+        """Whoever takes this stream's data wants no more: keep its credit back."""
+        stream.is_paused = True
+
+    def resume_stream(self, stream: Stream) -> None:
+        if stream.is_paused:
+            stream.is_paused = False
+            self._give_credit(stream, 0)
 
     def forget_stream(self, stream: Stream) -> None:
         """The stream is over: what its taker never took is given back to the connection."""
@@ -356,102 +394,45 @@ class Http2:
             stream.is_paused = False
             self._give_credit(stream, 0)
 
-    def _on_headers_frame(self, flags: int, number: int, payload: bytes) -> None:
-        self._budget = min(BUDGET, self._budget + 1)
-        if flags & PADDED:
-            payload = unpad(payload)
-        if flags & PRIORITISED:
-            payload = payload[5:]
-        end = bool(flags & END_STREAM)
-        if flags & END_HEADERS:
-            self.on_headers(number, self._decoder.decode(payload), end)
-            return
-        self._block, self._block_stream, self._block_end = [payload], number, end
-        self._block_frames = 0
+    # -- what must not be ----------------------------------------------------------------------
 
-    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        block = self._block
-        if block is None or number != self._block_stream:
-            raise ConnectionError2(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        block.append(payload)
-        self._block_frames += 1
-        if self._block_frames > MAX_CONTINUATIONS or sum(map(len, block)) > MAX_BLOCK:
-            raise ConnectionError2(CALM, "header block too large")
-        if flags & END_HEADERS:
-            self._block = None
-            self.on_headers(number, self._decoder.decode(b"".join(block)), self._block_end)
-
-    def _on_control(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        self._spend(2 if kind == RST_STREAM else 1)
-        if kind == WINDOW_UPDATE:
-            self._on_window_update(number, payload)
-        elif kind == RST_STREAM:
-            stream = self.streams.get(number)
-            if stream is not None and len(payload) == 4:
-                self.forget_stream(stream)
-                self.on_reset(stream, LONG.unpack(payload)[0])
-        elif kind == SETTINGS:
-            if not flags & ACK:
-                self._on_settings(payload)
-        elif kind == PING:
-            if len(payload) != 8:
-                raise ConnectionError2(FRAME_SIZE_ERROR, "PING of another size")
-            if not flags & ACK:
-                self._write(frame(PING, ACK, 0, payload))
-        elif kind == GOAWAY:
-            if len(payload) < 8:
-                raise ConnectionError2(FRAME_SIZE_ERROR, "GOAWAY too short")
-            self.on_goaway(LONG.unpack_from(payload)[0] & 0x7FFFFFFF)
-        elif kind == PUSH_PROMISE:
-            raise ConnectionError2(PROTOCOL_ERROR, "nobody allowed pushes")
-
-    def _on_window_update(self, number: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionError2(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
-        grow = LONG.unpack(payload)[0] & 0x7FFFFFFF
-        if not number:
-            self._window += grow
-            if self._window > MAX_WINDOW or not grow:
-                raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
-            self._pump_all()
-            return
-        stream = self.streams.get(number)
-        if stream is not None:
-            stream.window += grow
-            if stream.window > MAX_WINDOW:
-                raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
-            if stream.pending is not None:
-                self._pump_ready(stream)
-
-    def _on_settings(self, payload: bytes) -> None:
-        if len(payload) % 6:
-            raise ConnectionError2(FRAME_SIZE_ERROR, "SETTINGS of another size")
-        for key, value in SETTING.iter_unpack(payload):
-            if key == 0x1:
-                self._encoder.resize(value)
-            elif key == 0x4:
-                if value > MAX_WINDOW:
-                    raise ConnectionError2(FLOW_CONTROL_ERROR, "window out of range")
-                grow = value - self._peer_window
-                self._peer_window = value
-                for stream in self.streams.values():
-                    stream.window += grow
-        self._write(frame(SETTINGS, ACK, 0, b""))
-        self._pump_all()
-
-    def _spend(self, cost: int) -> None:
-        """Frames that carry nothing have a budget, which useful ones fill up again."""
-        self._budget -= cost
+    def _spend(self, cost: int, kind: int) -> None:
+        """Frames that carry nothing have a budget, which useful ones fill up again; while the
+        far end does not read our answers to them, they cost more."""
+        limit = self.limits.budget
+        self._budget = min(self._budget, limit) - (cost * 8 if self._congested else cost)
         if self._budget < 0:
-            raise ConnectionError2(CALM, "too many frames without use")
+            reason = _FLOODS.get(kind, "frame_flood")
+            raise ConnectionError2(CALM, "too many frames without use", reason)
+
+    def refill(self) -> None:
+        """Called every second: time fills the budget up, too."""
+        limit = self.limits.budget
+        self._budget = min(self._budget + limit // 2, limit)
+        self._updates = max(0, self._updates - limit // 2)
+
+    def _on_late_frame(self, kind: int, number: int) -> None:
+        """A frame of a stream that is not open. Harmless when our reset crossed it."""
+        if self.is_idle(number):
+            raise ConnectionError2(PROTOCOL_ERROR, "a frame of a stream that never was")
+        self._spend(1, kind)
+        if number in self._reset_here or not self.limits.is_stranger:
+            return
+        if kind == HEADERS:
+            raise ConnectionError2(STREAM_CLOSED, "HEADERS of a stream that is over")
+        self.send_reset(number, STREAM_CLOSED)
 
     def _fail(self, error: PeerError) -> None:
         code = error.code if isinstance(error, ConnectionError2) else COMPRESSION_ERROR
         self.is_over = True
         self.send_goaway(code, self.last_stream())
-        self._transport.close()
+        self.on_failure(error)
 
     # -- the roles ---------------------------------------------------------------------------
+
+    def is_idle(self, number: int) -> bool:
+        """Whether no such stream has been opened yet."""
+        raise NotImplementedError
 
     def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
         raise NotImplementedError
@@ -462,12 +443,27 @@ class Http2:
     def on_reset(self, stream: Any, code: int) -> None:
         raise NotImplementedError
 
+    def on_stream_error(self, stream: Any, code: int) -> None:
+        """The far end broke a rule on one stream: reset it."""
+        raise NotImplementedError
+
     def on_goaway(self, last: int) -> None:
         raise NotImplementedError
 
-    def on_late_frame(self, number: int) -> None:
-        """A frame of a stream that is over. Costs a little."""
-        self._spend(1)
+    def on_pong(self, payload: bytes) -> None:
+        """The answer to a PING of ours."""
+
+    def on_failure(self, error: PeerError) -> None:
+        """The connection is over, GOAWAY is on its way."""
+        self._transport.close()
 
     def last_stream(self) -> int:
+        """The newest stream of the far end that was looked at, for GOAWAY."""
         raise NotImplementedError
+
+    def newest_stream(self) -> int:
+        """The highest number that either end has used."""
+        raise NotImplementedError
+
+
+__all__ = ["Http2", "Stream"]

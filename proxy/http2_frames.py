@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
 from mesh.core.errors import PeerError
-from proxy.hpack import TABLE
+from proxy.hpack import DEFAULT_TABLE, TABLE
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE = range(6)
@@ -29,15 +30,12 @@ COMPRESSION_ERROR: Final = 0x9
 CALM: Final = 0xB
 
 DEFAULT_WINDOW: Final = 65_535
-STREAM_WINDOW: Final = 1 << 20
-CONNECTION_WINDOW: Final = 16 << 20
 MAX_WINDOW: Final = 2**31 - 1
-MAX_FRAME: Final = 64 * 1024  # that we accept
+MAX_STREAM: Final = 2**31 - 1  # the last number that a stream may have
 SEND_FRAME: Final = 16 * 1024  # that everybody accepts
-MAX_STREAMS: Final = 1000
 MAX_BLOCK: Final = 80 * 1024  # bytes of a header block over all its frames
 MAX_CONTINUATIONS: Final = 8
-BUDGET: Final = 2000  # frames without use that a peer may be ahead
+MAX_LIST: Final = 64 * 1024  # bytes of one head, as we announce it
 SMALL: Final = 4096  # data below this is copied behind its frame header
 
 HEADER: Final = Struct(">HBBBL")  # length (16 + 8 bits), type, flags, stream
@@ -45,12 +43,45 @@ LONG: Final = Struct(">L")
 SETTING: Final = Struct(">HL")
 
 
-class ConnectionError2(PeerError):
-    """The peer broke a rule: the whole connection ends with GOAWAY and `code`."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the far end of a connection is allowed; windows in bytes, tables too."""
 
-    def __init__(self, code: int, message: str) -> None:
+    stream_window: int
+    connection_window: int
+    streams: int  # open at a time
+    frame: int  # bytes of one frame's payload
+    table: int  # bytes of the table that we keep for its header blocks
+    budget: int  # frames without use that it may be ahead
+    resets: int  # of fresh streams in 10 s, before more than half of all are too many
+    first_streams: int  # that we open before it has said how many
+    is_stranger: bool  # an application or anybody: every rule of RFC 9113 is held against it
+
+    @property
+    def settings(self) -> bytes:
+        """Our first SETTINGS frame."""
+        values = [
+            (0x1, self.table),
+            (0x2, 0),
+            (0x3, self.streams),
+            (0x4, self.stream_window),
+            (0x5, self.frame),
+        ]
+        if self.is_stranger:
+            values.append((0x6, MAX_LIST))
+        return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(key, value) for key, value in values))
+
+
+PEER: Final = Limits(1 << 20, 16 << 20, 1000, 64 * 1024, TABLE, 2000, 1000, 1000, False)
+STRANGER: Final = Limits(64 * 1024, 1 << 20, 256, SEND_FRAME, DEFAULT_TABLE, 200, 100, 100, True)
+
+
+class ConnectionError2(PeerError):
+    """The far end broke a rule: the whole connection ends with GOAWAY and `code`."""
+
+    def __init__(self, code: int, message: str, reason: str = "http2_error") -> None:
         self.code = code
-        super().__init__("http2_error", message, status=400)
+        super().__init__(reason, message, status=400)
 
 
 def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
@@ -59,16 +90,9 @@ def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
     return HEADER.pack(size >> 8, size & 0xFF, kind, flags, number) + payload
 
 
-def our_settings() -> bytes:
-    """What we allow the peer: one SETTINGS frame."""
-    values = (
-        (0x1, TABLE),
-        (0x2, 0),
-        (0x3, MAX_STREAMS),
-        (0x4, STREAM_WINDOW),
-        (0x5, MAX_FRAME),
-    )
-    return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(key, value) for key, value in values))
+def goaway(code: int, last: int) -> bytes:
+    """One GOAWAY frame: streams above `last` were not looked at."""
+    return frame(GOAWAY, 0, 0, LONG.pack(last) + LONG.pack(code))
 
 
 def unpad(payload: bytes) -> bytes:

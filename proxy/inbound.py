@@ -35,6 +35,7 @@ from proxy.exchange import Exchange
 from proxy.heads import RequestHead, path_of
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request
+from proxy.http2_frames import PEER, STRANGER, Limits
 from proxy.joining import Joining
 from proxy.opening import Opening
 from proxy.seams import Credentials, Discovery, Transport, peer_address
@@ -55,7 +56,8 @@ HANDSHAKE_SECONDS: Final = 5.0
 HELLO_PATIENCE: Final = 0.25
 MAX_CLASSED: Final = 512
 _MESH: Final = "mesh"
-_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS, Protocol.HTTP2, Protocol.GRPC)
+_TERMINATED: Final = (_MESH, Verdict.HTTP1.value, Verdict.HTTP2.value)
+_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
 
 
 class Inbound:
@@ -249,6 +251,9 @@ class InboundConnection:
         if verdict == Verdict.HTTP1.value:
             self._in.verdicts.client_spoke(self._port, Verdict.HTTP1)
             self._serve_http(self._opening, STRIP)
+        elif verdict == Verdict.HTTP2.value:
+            self._in.verdicts.client_spoke(self._port, Verdict.HTTP2)
+            self._serve_http2(self._opening, STRANGER)
         elif self._in.requires_tls:
             self._refuse(Outcome.TLS_REQUIRED.value.reason)
         else:
@@ -287,9 +292,7 @@ class InboundConnection:
         self._opening = inside
         alpn = link.ssl.selected_alpn_protocol()
         if alpn == labels.ALPN_HTTP2:
-            streams = ClientStreams(link, self, self._in.keeper)
-            self._tcp.add(streams)
-            inside.take(streams)
+            self._serve_http2(inside, PEER)
         elif alpn == labels.ALPN_HTTP1:
             self._serve_http(inside, COLLECT)
         else:
@@ -327,7 +330,7 @@ class InboundConnection:
         joining.server_first(self._application_spoke)
 
         def client_spoke(verdict: str) -> None:
-            if verdict in (_MESH, Verdict.HTTP1.value):
+            if verdict in _TERMINATED:
                 joining.cancel()
                 self._decided(verdict)
             else:
@@ -346,6 +349,11 @@ class InboundConnection:
         self._tcp.add(client)
         opening.take(client)
 
+    def _serve_http2(self, opening: Opening, limits: Limits) -> None:
+        client = ClientStreams(self._transport, self, self._in.keeper, limits)
+        self._tcp.add(client)
+        opening.take(client)
+
     def begin(self, exchange: Exchange) -> None:
         """Send one request to the application."""
         request = exchange.request
@@ -361,9 +369,9 @@ class InboundConnection:
         exchange.endpoint = hop
         exchange.load = hop.load
         hop.load.begin()
-        connection = hop.pool.take()
-        if connection is not None:
-            exchange.attach(connection)
+        server = hop.take_stream() if request.is_http2 else hop.take()
+        if server is not None:
+            exchange.attach(server)
         else:
             hop.send_fresh(exchange, self._dial_failed)
 
@@ -410,7 +418,7 @@ class InboundConnection:
 
     def lost(self, exchange: Exchange, reason: str) -> None:
         """The application hung up before answering: once more where that is safe."""
-        if retry.after_dead_connection(exchange):
+        if retry.after_dead_connection(exchange, reason):
             exchange.tried = []
             exchange.endpoint.send_fresh(exchange, self._dial_failed)
             return

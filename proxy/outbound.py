@@ -27,10 +27,12 @@ from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
 from proxy.balance import pick
 from proxy.client_connection import ClientConnection, Keeper
+from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify
 from proxy.exchange import Exchange
 from proxy.hop import Hop
 from proxy.http1 import COLON, CRLF
+from proxy.http2_frames import STRANGER
 from proxy.joining import Joining
 from proxy.opening import SILENCE, Opening
 from proxy.seams import Credentials, Discovery, Transport, peer_address
@@ -41,7 +43,8 @@ from proxy.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
-_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS, Protocol.HTTP2, Protocol.GRPC)
+_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
+_HTTP: Final = (Verdict.HTTP1, Verdict.HTTP2)
 
 
 class Outbound:
@@ -140,6 +143,8 @@ class OutboundConnection:
             self._serve_http()
         elif protocol in _OPAQUE or self._out.verdicts.is_opaque(self._state.key):
             self._serve_opaque()
+        elif protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
+            self._opening.decide(classify, self._decided, otherwise=Verdict.OPAQUE)
         else:
             patience = self._out.verdicts.patience(self._state.key, SILENCE)
             self._opening.decide(
@@ -155,6 +160,8 @@ class OutboundConnection:
         self._out.verdicts.client_spoke(self._state.key, verdict)
         if verdict is Verdict.HTTP1:
             self._serve_http()
+        elif verdict is Verdict.HTTP2:
+            self._serve_http2()
         else:
             self._serve_opaque()
 
@@ -168,7 +175,7 @@ class OutboundConnection:
         joining.server_first(self._server_spoke)
 
         def client_spoke(verdict: Verdict) -> None:
-            if verdict is Verdict.HTTP1:
+            if verdict in _HTTP:
                 joining.cancel()
                 self._decided(verdict)
             else:
@@ -186,6 +193,11 @@ class OutboundConnection:
     def _serve_http(self) -> None:
         client = ClientConnection(self._transport, self, self._out.keeper)
         self._client = client
+        self._tcp.add(client)
+        self._opening.take(client)
+
+    def _serve_http2(self) -> None:
+        client = ClientStreams(self._transport, self, self._out.keeper, STRANGER)
         self._tcp.add(client)
         self._opening.take(client)
 
@@ -213,7 +225,10 @@ class OutboundConnection:
         exchange.endpoint = hop
         exchange.load = load = hop.load
         load.begin()
-        connection = None if request.upgrade else hop.take()
+        if request.upgrade:
+            connection = None
+        else:
+            connection = hop.take_stream() if request.is_http2 else hop.take()
         if connection is not None:
             exchange.attach(connection)
         else:

@@ -25,12 +25,17 @@ def after_refusal(exchange: Exchange, tried: int) -> bool:
     return tried < MAX_CONNECTS and not exchange.has_answered and exchange.is_replayable
 
 
-def after_dead_connection(exchange: Exchange) -> bool:
-    """Whether the same request may go out again on a new connection."""
+def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
+    """Whether the same request may go out again on a new connection.
+
+    A stream that was refused was never looked at, so any request may (RFC 9113 §8.7).
+    """
     return (
-        exchange.was_reused
-        and exchange.tried is None
+        exchange.tried is None
         and not exchange.has_answered
         and exchange.is_replayable
-        and exchange.request.method in _REPEATABLE
+        and (
+            reason == "refused-stream"
+            or (exchange.was_reused and exchange.request.method in _REPEATABLE)
+        )
     )

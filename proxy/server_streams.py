@@ -1,32 +1,39 @@
-"""Requests on an HTTP/2 connection to a peer's proxy: one stream each, many at once."""
+"""Requests on an HTTP/2 connection that we opened: one stream each, many at once.
+
+The server is a peer's proxy, or with STRANGER limits an application.
+"""
 
 from __future__ import annotations
 
 import logging
 import ssl
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from mesh.core.errors import PeerError
+from proxy import heads2, heads2_app
 from proxy.exchange import ClientSide, Exchange
 from proxy.guard import Fields
-from proxy.heads2 import Heads, request_pairs, trailer_pairs
+from proxy.heads2 import Heads, Pairs
+from proxy.heads2_app import AppHeads
 from proxy.hpack import Entry
-from proxy.http1 import KEEP, MEASURED
-from proxy.http2 import Http2, Stream
+from proxy.http1 import KEEP, MEASURED, Request
+from proxy.http2 import Http2
 from proxy.http2_frames import (
     CANCEL,
-    MAX_STREAMS,
+    HEADERS,
+    MAX_STREAM,
     NO_ERROR,
+    PEER,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
-    ConnectionError2,
+    Limits,
 )
+from proxy.http2_sending import Stream
 from proxy.seams import Transport
 
 log = logging.getLogger(__name__)
-
-MAX_NUMBER = 2**31 - 1
 
 
 class ServerStream(Stream):
@@ -35,7 +42,7 @@ class ServerStream(Stream):
     __slots__ = ("_exchange", "_has_ended", "_has_response", "_streams", "is_reused")
 
     def __init__(self, streams: ServerStreams, number: int, window: int, is_reused: bool) -> None:
-        super().__init__(number, window)
+        super().__init__(number, window, streams.limits.stream_window)
         self._streams = streams
         self._exchange: Exchange | None = None
         self._has_response = False
@@ -49,8 +56,10 @@ class ServerStream(Stream):
         request = exchange.request
         self.left = request.length
         self._has_ended = request.length == 0
-        pairs = request_pairs(request, exchange.extra)
+        pairs = self._streams.request_pairs(request, exchange.extra)
         self._streams.send_head(self.id, pairs, self._has_ended)
+        if request.is_http2:
+            self.left = None  # trailers may follow a body of known length
 
     def send_body(self, data: bytes) -> None:
         if self.left is not None:
@@ -62,10 +71,8 @@ class ServerStream(Stream):
         if self._has_ended:
             return
         self._has_ended = True
-        if trailers and self.pending is None:
-            self._streams.send_head(self.id, trailer_pairs(trailers), True)
-        else:
-            self._streams.send_data(self, b"", True)
+        streams = self._streams
+        streams.send_end(self, streams.trailer_pairs(trailers) if trailers else None)
 
     def cancel(self) -> None:
         self._exchange = None
@@ -129,6 +136,18 @@ class ServerStream(Stream):
         if end and self._exchange is not None:
             self._complete(exchange, None)
 
+    def on_reset(self, code: int) -> None:
+        """The server gave up. Before an answer that it never began, nothing was done."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        if code == REFUSED_STREAM:
+            exchange.server_lost("refused-stream")
+        elif exchange.request.is_http2 and code != NO_ERROR:
+            exchange.server_reset(code)
+        else:
+            exchange.server_lost("server-closed")
+
     def on_lost(self, reason: str) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -143,12 +162,26 @@ class ServerStream(Stream):
 class ServerStreams(Http2):
     """The connection. `owner` hears when it is idle and when it is gone."""
 
-    __slots__ = ("_heads", "_next", "_owner", "headed", "idle_since", "is_closing")
+    __slots__ = (
+        "_heads",
+        "_next",
+        "_owner",
+        "headed",
+        "idle_since",
+        "is_closing",
+        "request_pairs",
+        "trailer_pairs",
+    )
 
-    def __init__(self, transport: Transport, owner: Owner, now: float) -> None:
-        super().__init__(transport)
+    def __init__(
+        self, transport: Transport, owner: Owner, now: float, limits: Limits = PEER
+    ) -> None:
+        super().__init__(transport, limits)
         self._owner = owner
-        self._heads = Heads(trust=KEEP)
+        self._heads: Heads = AppHeads() if limits.is_stranger else Heads(trust=KEEP)
+        writers: Any = heads2_app if limits.is_stranger else heads2
+        self.request_pairs: Callable[[Request, Fields], Pairs] = writers.request_pairs
+        self.trailer_pairs: Callable[[Fields], Pairs] = writers.trailer_pairs
         self._next = 1
         self.idle_since = now
         self.is_closing = False
@@ -165,7 +198,11 @@ class ServerStreams(Http2):
     @property
     def has_room(self) -> bool:
         """Whether another request may be opened."""
-        return not self.is_closing and len(self.streams) < MAX_STREAMS and self._next < MAX_NUMBER
+        return (
+            not self.is_closing
+            and len(self.streams) < self.peer_streams
+            and self._next < MAX_STREAM
+        )
 
     def open_stream(self) -> ServerStream:
         number = self._next
@@ -177,7 +214,7 @@ class ServerStreams(Http2):
     def stream_over(self, stream: ServerStream, now: float) -> None:
         """The exchange is complete, or the peer need not go on with it."""
         if not stream._has_ended or stream.pending is not None:
-            self.send_reset(stream.id, NO_ERROR)
+            self.send_reset(stream.id, CANCEL)
         self.forget_stream(stream)
         if not self.streams:
             self.idle_since = now
@@ -194,6 +231,8 @@ class ServerStreams(Http2):
     def close(self) -> None:
         """Finish what runs, begin nothing."""
         self.is_closing = True
+        if not self.goaway_sent:
+            self.send_goaway(NO_ERROR, 0)
         if not self.streams:
             self._transport.close()
 
@@ -214,9 +253,7 @@ class ServerStreams(Http2):
     def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
         stream = self.streams.get(number)
         if stream is None:
-            if number >= self._next or number % 2 == 0:
-                raise ConnectionError2(PROTOCOL_ERROR, "an answer to no request")
-            self.on_late_frame(number)
+            self._on_late_frame(HEADERS, number)
             return
         try:
             stream.on_head(self._heads, entries, end)
@@ -235,7 +272,11 @@ class ServerStreams(Http2):
         stream.on_lost("bad-response")
 
     def on_reset(self, stream: ServerStream, code: int) -> None:
-        stream.on_lost("refused-stream" if code == REFUSED_STREAM else "server-closed")
+        stream.on_reset(code)
+
+    def on_stream_error(self, stream: ServerStream, code: int) -> None:
+        self.give_up(stream, code)
+        stream.on_lost("bad-response")
 
     def on_goaway(self, last: int) -> None:
         """The peer takes no new streams; those it never looked at may go elsewhere."""
@@ -246,11 +287,27 @@ class ServerStreams(Http2):
         if not self.streams:
             self._transport.close()
 
+    def on_failure(self, error: PeerError) -> None:
+        """The server broke a rule of the connection."""
+        self.is_closing = True
+        self._owner.streams_refused(self, error)
+        streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            stream.on_lost("bad-response")
+        self._transport.close()
+
+    def is_idle(self, number: int) -> bool:
+        return number >= self._next or number % 2 == 0
+
     def last_stream(self) -> int:
         return 0
+
+    def newest_stream(self) -> int:
+        return self._next
 
 
 class Owner(Protocol):
     """Who opens connections and counts them."""
 
     def streams_lost(self, streams: ServerStreams, error: BaseException | None) -> None: ...
+    def streams_refused(self, streams: ServerStreams, error: PeerError) -> None: ...

@@ -35,7 +35,7 @@ class Verdicts:
         self._remember(key, _SERVER_FIRST)
 
     def client_spoke(self, key: object, verdict: Verdict) -> None:
-        if verdict is Verdict.HTTP1:
+        if verdict is Verdict.HTTP1 or verdict is Verdict.HTTP2:
             self._remember(key, _HTTP)
 
     def _remember(self, key: object, what: str) -> None:

@@ -49,7 +49,7 @@ class Client:
     def refuse(self) -> bool:
         return False
 
-    def cut(self) -> None:
+    def cut(self, code: int = 0) -> None:
         self.was_cut = True
 
     def exchange_over(self, now: float) -> None: ...
@@ -130,6 +130,7 @@ class Sink:
 
 class Owner:
     def streams_lost(self, streams: Any, error: Any) -> None: ...
+    def streams_refused(self, streams: Any, error: Any) -> None: ...
 
 
 class Wire:
@@ -243,7 +244,7 @@ def test_a_taker_that_is_paused_holds_the_sender_back() -> None:
     sink = far.server
     assert isinstance(sink, Sink)
     assert sink.paused
-    assert len(client.body) <= http2.STREAM_WINDOW
+    assert len(client.body) <= http2.PEER.stream_window
     exchange.client_ready()
     wire.run()
     assert len(client.body) == 200 * 65_536
@@ -299,21 +300,37 @@ def test_a_response_that_is_cut_does_not_pass_for_complete() -> None:
     assert not client.ended
 
 
-def test_goaway_lets_requests_in_hand_finish_and_returns_the_rest() -> None:
+def test_goaway_lets_requests_finish_that_were_on_their_way() -> None:
     wire = Wire()
-    _, client = wire.ask()
+    _, first = wire.ask()
     wire.run()
 
     wire.server.end()
-    late, _ = wire.ask()
+    _, crossing = wire.ask()
     wire.run()
-    measured(wire.there.exchanges[0])
+    for exchange in wire.there.exchanges:
+        measured(exchange)
     wire.run()
 
-    assert client.ended
+    assert first.ended
+    assert crossing.ended
+    assert wire.here.lost_for == []
+    assert not wire.client.has_room
+    assert wire.far.is_closing()
+
+
+def test_streams_behind_the_last_goaway_go_elsewhere() -> None:
+    wire = Wire()
+    wire.ask()
+    wire.run()
+    wire.server.end()
+    wire.run()
+
+    late, _ = wire.ask()
+    wire.run()
+
     assert wire.here.lost_for == ["refused-stream"]
     assert late.server is None
-    assert not wire.client.has_room
 
 
 def test_a_lost_connection_is_told_to_every_stream() -> None:

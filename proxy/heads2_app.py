@@ -1,0 +1,157 @@
+"""Heads of HTTP/2 streams as applications and strangers send and expect them (RFC 9113 §8). Pure.
+
+What comes is held to every rule of §8.2 and §8.3; what goes has lower-case names, `:authority`
+in place of Host, and nothing that means one connection.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh.core.errors import PeerError
+from proxy import guard
+from proxy.guard import HOST, LENGTH, OURS, PLAIN, TE, Fields
+from proxy.heads2 import REASONS, STATUSES, Heads, Pairs
+from proxy.hpack import PSEUDO, TOO_LARGE, Entry
+from proxy.http1 import CHUNKED, COLON, CRLF, STRIP, Request, Request2, Response
+
+_REQUEST_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
+_SCHEMES: Final = (b"http", b"https")
+_NOT_SENT: Final = frozenset((b"transfer-encoding", b"connection", b"upgrade", b"keep-alive"))
+_NO_LENGTH: Final = frozenset((*_NOT_SENT, b"content-length"))  # in the answer to CONNECT
+
+
+class AppHeads(Heads):
+    """Entries of one connection's header blocks -> heads; `bad_field` is a malformed message."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(trust=STRIP)
+
+    def read_request(self, entries: list[Entry], end: bool) -> Request:
+        """One request head. Raises PeerError."""
+        pseudo = self._collect(entries)
+        if not pseudo.keys() <= _REQUEST_PSEUDO:
+            raise PeerError("bad_field", "a pseudo-field that requests do not have")
+        method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+        request = Request2(method, target, self._fields[:])
+        self._place_host(request, pseudo.get(b":authority"))
+        if method == b"CONNECT":
+            self._connect(request, pseudo)
+        else:
+            if pseudo.get(b":scheme") not in _SCHEMES or not target:
+                raise PeerError("bad_field", "a request without :scheme or :path")
+            if target[:1] != b"/" and (target != b"*" or method != b"OPTIONS"):
+                raise PeerError("bad_target", "a :path that is none")
+            if b"#" in target or b" " in target:
+                raise PeerError("bad_target", "a space or fragment in :path")
+            if len(target) > guard.MAX_LINE:
+                raise PeerError("target_too_long", "request target too long", status=414)
+            request.length = self._length_of(end)
+        if not method.isalpha() and not guard.TOKEN.fullmatch(method):
+            raise PeerError("bad_method", "a method that is no token")
+        if len(request.fields) > guard.MAX_FIELDS * 4:
+            raise PeerError("too_many_fields", "too many header fields", status=431)
+        if request.length is None:
+            request.fields += CHUNKED
+        self._reset()
+        return request
+
+    def _place_host(self, request: Request, authority: bytes | None) -> None:
+        """`:authority` becomes Host, and must agree with it (RFC 9113 §8.3.1)."""
+        host = self._host
+        if authority is not None:
+            if host is None:
+                request.fields[:0] = (b"host", COLON, authority, CRLF)
+            elif host.lower() != authority.lower():
+                raise PeerError("host_conflict", "Host differs from :authority")
+            host = authority
+        if host:
+            if host != self._known_host:
+                guard.check_host(host, 1)
+                self._known_host = host
+            request.host = host
+
+    def _connect(self, request: Request, pseudo: dict[bytes, bytes]) -> None:
+        """CONNECT has an authority and nothing else (RFC 9113 §8.5)."""
+        if b":scheme" in pseudo or b":path" in pseudo or b":authority" not in pseudo:
+            raise PeerError("bad_field", "CONNECT has :authority alone")
+        if self._length is not None:
+            raise PeerError("upgrade_with_body", "a tunnel with a body")
+        guard.check_target(b"CONNECT", request.host, request.host)
+        request.target = request.host
+        request.upgrade = b"connect"
+
+    def read_response(self, entries: list[Entry], end: bool, *, is_head: bool) -> Response:
+        """One response head. Raises PeerError."""
+        pseudo = self._collect(entries)
+        status = STATUSES.get(pseudo.get(b":status", b""))
+        if status is None or len(pseudo) != 1 or status == 101:
+            raise PeerError("bad_response", "pseudo-fields that no response has", status=502)
+        response = self._response(status, REASONS.get(status, b""), end, is_head=is_head)
+        self._reset()
+        return response
+
+    def read_trailers(self, entries: list[Entry]) -> Fields | None:
+        """The fields behind a body."""
+        if self._collect(entries):
+            raise PeerError("bad_field", "pseudo-fields in trailers")
+        fields = self._fields[:]
+        self._reset()
+        return guard.clean_trailers(fields) if fields else None
+
+    def _collect(self, entries: list[Entry]) -> dict[bytes, bytes]:
+        fields, special = self._fields, self._special
+        pseudo: dict[bytes, bytes] = {}
+        is_done = False
+        for kind, name, value, flat in entries:
+            if kind == PSEUDO:
+                if is_done or name in pseudo:
+                    raise PeerError("bad_field", "pseudo-fields come first, and once")
+                pseudo[name] = value
+                continue
+            is_done = True
+            if kind == PLAIN:
+                fields += flat
+            elif kind in (HOST, LENGTH, TE):
+                special(name, value)
+            elif kind == TOO_LARGE:
+                raise PeerError("head_too_large", "header list too large", status=431)
+            elif kind != OURS:
+                raise PeerError("bad_field", "a field that must not be in HTTP/2")
+        return pseudo
+
+
+def request_pairs(request: Request, extra: Fields) -> Pairs:
+    """A request as an application gets it."""
+    pairs: Pairs = [
+        (b":method", request.method),
+        (b":scheme", b"http"),
+        (b":path", request.target),
+    ]
+    fields = request.fields + extra if extra else request.fields
+    for i in range(0, len(fields), 4):
+        name = fields[i].lower()
+        if name == b"host":
+            pairs.insert(3, (b":authority", fields[i + 2]))
+        elif name not in _NOT_SENT:
+            pairs.append((name, fields[i + 2]))
+    return pairs
+
+
+def response_pairs(response: Response) -> Pairs:
+    """A response as an application gets it."""
+    not_sent = _NO_LENGTH if response.upgrade else _NOT_SENT
+    fields = response.fields
+    pairs: Pairs = [(b":status", b"%d" % response.status)]
+    for i in range(0, len(fields), 4):
+        name = fields[i].lower()
+        if name not in not_sent:
+            pairs.append((name, fields[i + 2]))
+    return pairs
+
+
+def trailer_pairs(trailers: Fields) -> Pairs:
+    """Trailers as an application gets them."""
+    return [(trailers[i].lower(), trailers[i + 2]) for i in range(0, len(trailers), 4)]

@@ -13,6 +13,7 @@ from typing import Final
 
 from mesh.core.labels import H_PROXY_CONNECTION, H_PROXY_ERROR, H_REASON
 from mesh.core.model import Rule
+from mesh.core.names import split_authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ class Outcome(Enum):
     NO_SERVICE = Kind(503, "no-service", "no such Service")
     NO_WEIGHT = Kind(503, "no-weight", "all backends have weight 0")
     NO_RULE = Kind(404, "no-rule", "no rule matches")
+    INVALID_BACKEND = Kind(500, "invalid-backend", "backend may not serve this route")
+    ALL_BROKEN = Kind(503, "all-broken", "all endpoints are broken")
+    QUEUE_FULL = Kind(503, "queue-full", "too many requests under way")
+    TRY_TIMEOUT = Kind(504, "try-timeout", "a try timed out")
+    RESPONSE_TIMEOUT = Kind(504, "response-timeout", "response timed out")
+    IDLE_TIMEOUT = Kind(504, "idle-timeout", "nothing was sent for too long")
+    DEADLINE = Kind(504, "deadline-exceeded", "the caller's deadline has passed")
     TLS_REQUIRED = Kind(403, "tls-required", "mutual TLS is required here", True)
     UNMESHED_TARGET = Kind(502, "unmeshed-target", "mutual TLS is required, peer has none", True)
     OVERLOADED = Kind(503, "overloaded", "too many connections", True)
@@ -57,6 +65,13 @@ DIAL_OUTCOMES: Final = {
 }
 
 PHRASES: Final = {
+    200: b"OK",
+    204: b"No Content",
+    301: b"Moved Permanently",
+    302: b"Found",
+    303: b"See Other",
+    307: b"Temporary Redirect",
+    308: b"Permanent Redirect",
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
@@ -79,30 +94,23 @@ def dial_outcome(reason: str) -> Outcome:
     return DIAL_OUTCOMES.get(reason, Outcome.TLS_FAILED)
 
 
-def origin_of(rule: Rule | None) -> str:
-    """`kind/namespace/name#rule` of the object responsible, or nothing."""
-    if rule is None or rule.source is None:
-        return ""
-    return f"{rule.source}#{rule.index}"
+def origin_of(rule: Rule | None, authority: str = "") -> str:
+    """`kind/namespace/name#rule` of the object responsible: the rule's, else the Service that
+    an authority names, else nothing."""
+    if rule is not None and rule.source is not None:
+        return f"{rule.source}#{rule.index}"
+    name, _, rest = split_authority(authority)[0].partition(".")
+    namespace, _, kind = rest.partition(".")
+    return f"Service/{namespace}/{name}" if kind.startswith("svc") else ""
 
 
 def reply_fields(reason: str, text: str, origin: str, *, closes: bool) -> list[bytes]:
     """The fields of a reply of our own, flat as a head's fields are."""
     words = f"{reason}; {origin}" if origin else reason
-    fields = [
-        H_REASON,
-        b": ",
-        words.encode(),
-        b"\r\n",
-        H_PROXY_ERROR,
-        b": ",
-        text.encode(),
-        b"\r\n",
-        b"content-length",
-        b": ",
-        b"0",
-        b"\r\n",
-    ]
+    fields = [H_REASON, b": ", words.encode(), b"\r\n"]
+    if text:
+        fields += (H_PROXY_ERROR, b": ", text.encode(), b"\r\n")
+    fields += (b"content-length", b": ", b"0", b"\r\n")
     if closes:
         fields += (H_PROXY_CONNECTION, b": ", b"close", b"\r\n")
     return fields

@@ -51,6 +51,11 @@ class RetryBudget:
         self._floor_at = now
         self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
 
+    def set(self, *, ratio: float, min_per_second: float, ttl: float) -> None:
+        """Go by other numbers from now on; what was earned stays."""
+        self.ratio, self.rate = ratio, min_per_second
+        self._ttl, self._slot = ttl, ttl / _SLOTS
+
     def tick(self, now: float) -> None:
         """Let what is older than the window expire. Called every second, and before use."""
         marks = self._marks

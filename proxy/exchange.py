@@ -19,7 +19,7 @@ from proxy.guard import Fields
 from proxy.http1 import Request, Response
 
 INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
-MAX_PENDING: Final = 64 * 1024  # bytes of a body held while connecting
+MAX_REPLAY: Final = 64 * 1024  # bytes of a request's body kept for another try
 
 
 class ClientSide(Protocol):
@@ -46,6 +46,7 @@ class ServerSide(Protocol):
     def send_body(self, data: bytes) -> None: ...
     def send_end(self, trailers: Fields | None) -> None: ...
     def cancel(self) -> None: ...
+    def discard(self) -> None: ...
     def release(self, now: float) -> None: ...
     def tunnel_end(self) -> None: ...
     def pause_reading(self) -> None: ...
@@ -57,18 +58,34 @@ class Pipeline(Protocol):
 
     def begin(self, exchange: Exchange) -> None: ...
     def lost(self, exchange: Exchange, reason: str) -> None: ...
-    def responded(self, exchange: Exchange) -> None: ...
+    def responded(self, exchange: Exchange, response: Response) -> bool:
+        """A final response head is here. True: it was taken back, to ask another server."""
+        ...
+
     def finished(self, exchange: Exchange, now: float) -> None: ...
     def refused(self, error: PeerError) -> None: ...
     def closed(self, client: Any, error: BaseException | None) -> None: ...
+
+
+class Journey:
+    """What only some exchanges have: tries beyond the first, changes, a deadline."""
+
+    __slots__ = ("budgeted", "came", "deadline", "mirrors", "original", "tries")
+
+    def __init__(self) -> None:
+        self.came: bytes | None = None  # the id under which an inbound request is remembered
+        self.tries = 0  # sent again because a route says so
+        self.budgeted = True  # whether what comes from here may be tried again at all
+        self.deadline: float | None = None  # monotonic seconds
+        self.original: Request | None = None  # as the client sent it, before filters
+        self.mirrors: list[Any] | None = None
 
 
 class Exchange:
     """See the module. Fields without underscore belong to the pipeline."""
 
     __slots__ = (
-        "_end_held",
-        "_held",
+        "_kept",
         "_response_done",
         "_response_open",
         "_trailers",
@@ -79,6 +96,7 @@ class Exchange:
         "extra",
         "is_over",
         "is_tunnel",
+        "journey",
         "load",
         "pipeline",
         "plan",
@@ -110,6 +128,7 @@ class Exchange:
         self.attempt: Any = None  # a dial under way
         self.tried: list[Any] | None = None
         self.timer: Any = None
+        self.journey: Journey | None = None
         self.status = 0
         self.error = ""  # a fixed word when no server answered, or not to the end
         self.extra: Fields = []  # fields that we add to the request
@@ -120,33 +139,45 @@ class Exchange:
         self._response_open = False  # a final response head has gone to the client
         self._response_done = False
         self.is_tunnel = False
-        self._held: list[bytes] | None = None
-        self._end_held = False
+        self._kept: list[bytes] | None = None  # of the request's body, from its first byte
         self._trailers: Fields | None = None
 
     # -- the client's side -------------------------------------------------------------------
 
     def request_body(self, data: bytes) -> None:
-        self.request_bytes += len(data)
-        if self.server is not None:
-            self.server.send_body(data)
+        size = self.request_bytes = self.request_bytes + len(data)
+        server = self.server
+        if server is not None:
+            server.send_body(data)
+            if self._response_open or size > MAX_REPLAY:
+                self._kept = None
+            elif self._kept is None:
+                self._kept = [data]
+            else:
+                self._kept.append(data)
         elif not self._response_done:
-            if self._held is None:
-                self._held = []
-            self._held.append(data)
+            if self._kept is None:
+                self._kept = []
+            self._kept.append(data)
             self.client.pause_reading()
+        if self.journey is not None and self.journey.mirrors:
+            for mirror in self.journey.mirrors:
+                mirror.request_body(data)
 
     def request_end(self, trailers: Fields | None) -> None:
         self.request_done = True
+        self._trailers = trailers
         if self.server is not None:
             self.server.send_end(trailers)
             if self._response_done:
                 self._finish()
         elif self._response_done:
             self._finish()
-        else:
-            self._end_held = True
-            self._trailers = trailers
+        if self.timer is not None:
+            self.timer.request_ended()
+        if self.journey is not None and self.journey.mirrors:
+            for mirror in self.journey.mirrors:
+                mirror.request_end(trailers)
 
     def client_gone(self, reason: str = "client-gone") -> None:
         """The client hung up: stop the server's work too."""
@@ -166,8 +197,8 @@ class Exchange:
 
     @property
     def is_replayable(self) -> bool:
-        """Whether nothing of the request's body has been given away."""
-        return self.request_bytes == 0 or self._held is not None
+        """Whether all of the request that was given away can be given again."""
+        return self.request_bytes <= MAX_REPLAY or (self.server is None and self._kept is not None)
 
     @property
     def has_answered(self) -> bool:
@@ -181,24 +212,49 @@ class Exchange:
         self.attempt = None
         self.server = server
         server.send_request(self)
-        if self._held is not None or self._end_held:
+        if self.request.length != 0:
             self._catch_up(server)
 
     def _catch_up(self, server: ServerSide) -> None:
-        """Send what came of the request while there was no connection."""
-        if self._held is not None:
-            held, self._held = self._held, None
-            for data in held:
+        """Send what came of the request while there was no connection, or went elsewhere."""
+        if self._kept is not None:
+            for data in self._kept:
                 server.send_body(data)
+            if self.request_bytes > MAX_REPLAY:
+                self._kept = None
             self.client.resume_reading()
-        if self._end_held:
-            self._end_held = False
+        if self.request_done:
             server.send_end(self._trailers)
 
-    def answer(self, outcome: Outcome, origin: str = "", detail: str = "") -> None:
-        """Reply without a server; in the middle of a response, cut it instead."""
+    def take_back(self, *, answered: bool) -> None:
+        """Nothing of a response has reached the client: let go of this server, to ask another.
+        `answered`: a head is here, and what follows it may go by."""
+        if self.attempt is not None:
+            self.attempt.cancel()
+            self.attempt = None
+        server, self.server = self.server, None
+        if server is None:
+            return
+        if answered and self.request_done:
+            server.discard()
+        else:
+            server.cancel()
+
+    def answer(
+        self, outcome: Outcome, origin: str = "", detail: str = "", *, status: int = 0
+    ) -> None:
+        """Reply without a server; in the middle of a response, cut it instead. `detail` is a
+        reason more exact than the outcome's, `status` another one than its own."""
         kind = outcome.value
-        self.reply(kind.status, detail or kind.reason, kind.text, origin, closes=kind.closes)
+        reason = detail or kind.reason
+        status = status or kind.status
+        if grpc.is_grpc(self.request):
+            response = grpc.reply(status, reason, kind.text, origin)
+        else:
+            fields = reply_fields(reason, kind.text, origin, closes=kind.closes)
+            response = Response(status, phrase(status), fields)
+        response.keep_alive = not kind.closes
+        self.reply(response, reason)
 
     def decline(self, outcome: Outcome, detail: str) -> None:
         """Reply where nothing of the request has reached a server: a client that can ask
@@ -207,30 +263,24 @@ class Exchange:
             self.answer(outcome, detail=detail)
             return
         self._drop_server()
-        self._held = None
+        self._kept = None
         self.status, self.error = outcome.value.status, detail
         self._finish()
 
-    def reply(self, status: int, reason: str, text: str, origin: str = "", *, closes: bool) -> None:
+    def reply(self, response: Response, reason: str = "") -> None:
+        """Give an answer of our own. `reason` is counted and logged, "" for no error."""
         if self.is_over:
             return
         self._drop_server()
-        self._held = None
+        self._kept = None
         self.error = reason
         if self._response_open:
             self._break_off(reason)
             return
-        self.status = status
-        if grpc.is_grpc(self.request):
-            response = grpc.reply(status, reason, text, origin)
-        else:
-            response = Response(
-                status, phrase(status), reply_fields(reason, text, origin, closes=closes)
-            )
-            response.keep_alive = not closes
+        self.status = response.status
         self._response_open = True
         self.client.send_response(response)
-        self.on_end(None)
+        self._end_response(None)
 
     # -- the server's side -------------------------------------------------------------------
 
@@ -240,8 +290,11 @@ class Exchange:
                 self.client.send_response(response)
             return
         self.status = response.status
-        self.pipeline.responded(self)
+        if self.pipeline.responded(self, response):
+            return
         self._response_open = True
+        if self._kept is not None:
+            self._kept = None
         if response.upgrade:
             self.is_tunnel = True
             self.client.send_response(response)
@@ -254,6 +307,10 @@ class Exchange:
         self.client.send_body(data)
 
     def on_end(self, trailers: Fields | None) -> None:
+        if self.server is not None:  # else the response was taken back
+            self._end_response(trailers)
+
+    def _end_response(self, trailers: Fields | None) -> None:
         self._response_done = True
         self.client.send_end(trailers)
         if self.request_done or self.request.is_http2:

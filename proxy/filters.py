@@ -128,7 +128,7 @@ def compile_filters(*parts: Filters | None) -> FilterSet | None:
 
 
 def _copy(request: Request) -> Request:
-    changed = Request(request.method, request.target, request.fields)
+    changed = type(request)(request.method, request.target, request.fields)
     for name in Request.__slots__:
         setattr(changed, name, getattr(request, name))
     return changed

@@ -31,16 +31,17 @@ from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify, read_hello
 from proxy.dial import Dialler
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Journey
 from proxy.heads import RequestHead, path_of
 from proxy.hop import Hop
-from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request
+from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
 from proxy.http2_frames import PEER, STRANGER, Limits
 from proxy.joining import Joining
+from proxy.lineage import Lineage
 from proxy.opening import Opening
+from proxy.plan import CANONICAL
 from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
-from proxy.targets import CANONICAL
 from proxy.telemetry import HttpSeries, Labels, TcpSeries, Telemetry
 from proxy.tls import Flusher, TlsLink
 from proxy.verdicts import Verdicts
@@ -75,6 +76,7 @@ class Inbound:
         telemetry: Telemetry,
         keeper: Keeper,
         access: AccessLog,
+        lineage: Lineage | None = None,
         pattern: CompilePattern,
     ) -> None:
         self.loop = loop
@@ -85,6 +87,7 @@ class Inbound:
         self.telemetry = telemetry
         self.keeper = keeper
         self.access = access
+        self.lineage = lineage or Lineage()
         self.verdicts = Verdicts()
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         self.server_name = mesh_tls.server_name(credentials.identity)
@@ -360,6 +363,11 @@ class InboundConnection:
         if not self._identity and self._in.requires_tls and not self._is_probe(request):
             exchange.answer(Outcome.TLS_REQUIRED)
             return
+        if request.ours is not None:
+            came = self._in.lineage.enter(request, exchange.started)
+            if came is not None:
+                exchange.journey = Journey()
+                exchange.journey.came = came
         exchange.extra = self._client_id
         if not request.host:
             address = join_address(self._host, self._port).encode()
@@ -425,12 +433,18 @@ class InboundConnection:
         bad = reason == "bad-response"
         exchange.answer(Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED)
 
-    def responded(self, exchange: Exchange) -> None: ...
+    def responded(self, exchange: Exchange, response: Response) -> bool:
+        lineage = self._in.lineage
+        if response.status >= 500 and self._identity and lineage.pushes_back(exchange.started):
+            response.fields = [*response.fields, labels.H_RETRY, COLON, b"no", CRLF]
+        return False
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
         if exchange.load is not None:
             exchange.load.pending -= 1
+        if exchange.journey is not None and exchange.journey.came is not None:
+            self._in.lineage.leave(exchange.journey.came)
         status, error = exchange.status, exchange.error
         series: HttpSeries | None = exchange.series
         if series is None:

@@ -24,20 +24,24 @@ from mesh.core.names import join_address
 from mesh.core.report import SeriesKey
 from proxy import retry
 from proxy.access import AccessLog
-from proxy.answer import Outcome, dial_outcome
-from proxy.balance import pick
+from proxy.answer import Outcome, dial_outcome, phrase, reply_fields
+from proxy.attempts import Attempts, allowed, journey_of
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import Verdict, classify
+from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, read_hello
 from proxy.exchange import Exchange
+from proxy.filters import FilterSet
 from proxy.hop import Hop
-from proxy.http1 import COLON, CRLF
+from proxy.http1 import COLON, CRLF, Response
 from proxy.http2_frames import STRANGER
 from proxy.joining import Joining
+from proxy.lineage import Lineage
+from proxy.mirror import Mirrors
 from proxy.opening import SILENCE, Opening
+from proxy.plan import Plan
 from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
-from proxy.targets import Plan, Targets, TargetState
+from proxy.targets import Targets, TargetState
 from proxy.telemetry import HttpSeries, TcpSeries, Telemetry
 from proxy.verdicts import Verdicts
 
@@ -61,6 +65,7 @@ class Outbound:
         telemetry: Telemetry,
         keeper: Keeper,
         access: AccessLog,
+        lineage: Lineage | None = None,
     ) -> None:
         self.loop = loop
         self.discovery = discovery
@@ -71,6 +76,9 @@ class Outbound:
         self.verdicts = Verdicts()
         self.random: Callable[[], float] = random.random
         self._settings = settings
+        self.attempts = Attempts(self)
+        self.lineage = lineage or Lineage()
+        self.mirrors = Mirrors(self)
         self.requires_tls = settings.require_tls or discovery.view.inbound.require_tls
         discovery.on_change(self._on_change)
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
@@ -98,6 +106,7 @@ class OutboundConnection:
         "_opening",
         "_out",
         "_port",
+        "_server_name",
         "_state",
         "_tcp",
         "_transport",
@@ -110,6 +119,7 @@ class OutboundConnection:
         self._transport = transport
         self._address = join_address(host, port)
         self._port = port
+        self._server_name = ""  # that a ClientHello asks for, where a rule wants to know
         self._opening = Opening(transport, out.loop, self._gone)
         self._state: TargetState
         self._client: ClientConnection | None = None
@@ -203,23 +213,28 @@ class OutboundConnection:
 
     def begin(self, exchange: Exchange) -> None:
         """Route one request and pick who serves it."""
-        plan = self._state.single or self._route(exchange)
-        if plan is None:
-            return
+        request = exchange.request
+        plan = self._state.single or self._state.plan(request)
         out = self._out
         exchange.plan = plan
-        hop: Hop | None = pick(plan.backend.hops, out.random)
+        if plan.filters is not None:
+            if self._filter(exchange, plan.filters):
+                return
+            request = exchange.request
+        backend = plan.backend
+        hop: Hop | None = backend.pick(backend.hops, out.random)
         if hop is None or (hop.mesh is None and out.requires_tls and not hop.is_local):
             self._deny(exchange, plan, hop)
             return
-        if plan.timeout is not None:
-            exchange.timer = out.loop.call_later(plan.timeout, self._timed_out, exchange)
+        if plan.has_timers or request.is_http2 or out.lineage.known:
+            self._limit(exchange, plan)
         series = plan.series.get(hop) or out.targets.http_series(plan, hop)
         series.requests += 1
         exchange.series = series
         if hop.mesh is not None:
             exchange.extra = plan.extra
-        request = exchange.request
+            if exchange.journey is not None:
+                exchange.extra = plan.extra + out.attempts.headers(exchange)
         if not request.host:
             exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
         exchange.endpoint = hop
@@ -232,30 +247,77 @@ class OutboundConnection:
         if connection is not None:
             exchange.attach(connection)
         else:
-            hop.send_fresh(exchange, self._dial_failed)
+            hop.send_fresh(exchange, out.attempts.dial_failed)
 
-    def _route(self, exchange: Exchange) -> Plan | None:
-        plan = self._state.plan(exchange.request, self._out.random)
-        if isinstance(plan, Outcome):
-            exchange.answer(plan)
-            return None
-        return plan
+    def _filter(self, exchange: Exchange, filters: FilterSet) -> bool:
+        """Do what the rule's filters say. True: they have answered."""
+        reply = filters.answer(exchange.request, self._port)
+        if reply is not None:
+            fields = reply_fields(reply.reason, "", exchange.plan.origin, closes=False)
+            fields = reply.fields + fields
+            exchange.reply(Response(reply.status, phrase(reply.status), fields))
+            return True
+        journey_of(exchange).original = exchange.request
+        exchange.request = filters.request(exchange.request)
+        if filters.mirrors and not exchange.request.upgrade:
+            self._out.mirrors.copy(exchange, filters.mirrors)
+        return False
 
-    def _send_again(self, exchange: Exchange, plan: Plan) -> None:
-        """Nothing was sent: ask another endpoint."""
-        hop: Hop | None = pick(plan.backend.hops, self._out.random, exchange.tried or ())
-        if hop is None or (hop.mesh is None and not hop.is_local and self._out.requires_tls):
+    def _limit(self, exchange: Exchange, plan: Plan) -> None:
+        """Start the timers of a request: its rule's, its caller's, those of the request that
+        the application serves with it."""
+        out, deadline = self._out, None
+        if exchange.request.is_http2:
+            seconds = allowed(exchange.request)
+            deadline = exchange.started + seconds if seconds is not None else None
+        found = out.lineage.find(exchange.request) if out.lineage.known else None
+        if found is not None:
+            journey_of(exchange).budgeted = found.attempt < 2
+            if found.deadline is not None:
+                deadline = min(deadline or found.deadline, found.deadline)
+        if plan.has_timers or deadline is not None:
+            out.attempts.watch(exchange, plan, deadline)
+
+    def resend(self, exchange: Exchange, *, redraw: bool = False) -> None:
+        """Ask another endpoint, or with `redraw` another backend of the rule as well."""
+        out, plan = self._out, exchange.plan
+        if redraw and plan.retry is not None and plan.retry.redraw:
+            plan = self._redrawn(exchange, plan)
+        hop: Hop | None = plan.backend.pick(plan.backend.hops, out.random, exchange.tried or ())
+        if hop is None or (hop.mesh is None and not hop.is_local and out.requires_tls):
             self._deny(exchange, plan, hop)
             return
-        exchange.series = plan.series.get(hop) or self._out.targets.http_series(plan, hop)
+        if exchange.series is not None:
+            exchange.series.requests -= 1  # the request counts where it ends
+        exchange.series = plan.series.get(hop) or out.targets.http_series(plan, hop)
+        exchange.series.requests += 1
         self._hand(exchange, hop)
-        hop.send_fresh(exchange, self._dial_failed)
+        if hop.mesh is not None and exchange.journey is not None:
+            exchange.extra = plan.extra + out.attempts.headers(exchange)
+        if exchange.timer is not None:
+            exchange.timer.sent()
+        request, connection = exchange.request, None
+        if redraw and not request.upgrade:
+            connection = hop.take_stream() if request.is_http2 else hop.take()
+        if connection is not None:
+            exchange.attach(connection)
+        else:
+            hop.send_fresh(exchange, out.attempts.dial_failed)
+
+    def _redrawn(self, exchange: Exchange, plan: Plan) -> Plan:
+        """The plan of another try, with the request as its backend's filters make it."""
+        plan = exchange.plan = self._state.redraw(plan)
+        journey = exchange.journey
+        if plan.filters is not None and journey is not None:
+            exchange.request = plan.filters.request(journey.original or exchange.request)
+        return plan
 
     def _deny(self, exchange: Exchange, plan: Plan, hop: Hop | None) -> None:
-        outcome = Outcome.UNMESHED_TARGET
-        if hop is None:
-            outcome = plan.backend.denial or Outcome.NO_ENDPOINTS
-        exchange.answer(outcome, plan.origin or plan.leaf)
+        if hop is not None:
+            exchange.answer(Outcome.UNMESHED_TARGET, plan.origin)
+            return
+        outcome, status = plan.why_nobody()
+        exchange.answer(outcome, plan.origin, status=status)
 
     def _hand(self, exchange: Exchange, hop: Hop) -> None:
         """The exchange counts in the load of this endpoint, and of no other."""
@@ -265,66 +327,37 @@ class OutboundConnection:
         exchange.load = hop.load
         hop.load.begin()
 
-    def _dial_failed(self, exchange: Exchange, reason: str) -> None:
-        exchange.attempt = None
-        plan: Plan = exchange.plan
-        hop: Hop = exchange.endpoint
-        self._out.discovery.connect_failed(hop.address, plan.leaf, reason)
-        exchange.tried = [*(exchange.tried or ()), hop]
-        others = sum(other not in exchange.tried for other in plan.backend.hops)
-        if retry.after_connect_failure(len(exchange.tried), others):
-            self._send_again(exchange, plan)
-        else:
-            exchange.answer(dial_outcome(reason), plan.origin or plan.leaf, reason)
-
     def lost(self, exchange: Exchange, reason: str) -> None:
-        """The server hung up before answering: once more where that is safe."""
-        plan: Plan = exchange.plan
-        if reason == "refused-stream":
-            tried = exchange.tried = [*(exchange.tried or ()), exchange.endpoint]
-            if retry.after_refusal(exchange, len(tried)):
-                self._send_again(exchange, plan)
-            else:
-                exchange.answer(Outcome.CONNECT_FAILED, plan.origin or plan.leaf)
-            return
-        if retry.after_dead_connection(exchange):
-            exchange.tried = []
-            exchange.endpoint.send_fresh(exchange, self._dial_failed)
-            return
-        outcome = {
-            "bad-response": Outcome.BAD_RESPONSE,
-            "tls-failed": Outcome.TLS_FAILED,
-        }.get(reason, Outcome.SERVER_CLOSED)
-        exchange.answer(outcome, plan.origin or plan.leaf)
+        """The server hung up before answering."""
+        self._out.attempts.lost(exchange, reason)
 
-    def _timed_out(self, exchange: Exchange) -> None:
-        exchange.timer = None
-        exchange.answer(Outcome.TIMEOUT, exchange.plan.origin or exchange.plan.leaf)
-
-    def responded(self, exchange: Exchange) -> None:
+    def responded(self, exchange: Exchange, response: Response) -> bool:
         """A final response head is here: the endpoint's latency is known."""
-        if exchange.load is not None:
+        if exchange.load is not None and exchange.tried is None:
             now = monotonic()
             exchange.load.observe(now - exchange.started, now)
+        plan: Plan = exchange.plan
+        if plan.is_watched or plan.backend.breakers is not None or exchange.timer is not None:
+            return self._out.attempts.examine(exchange, plan, response)
+        return False
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count it, whatever became of it."""
         if exchange.load is not None:
             exchange.load.pending -= 1
-        plan: Plan | None = exchange.plan
+        plan: Plan = exchange.plan
         error = exchange.error
-        if plan is None:
-            self._out.telemetry.count("outbound_http_errors_total", error=error)
-        else:
-            series: HttpSeries | None = exchange.series
-            if series is None:
-                series = self._out.targets.http_series(plan, None)
-                series.requests += 1
-            status = exchange.status
-            failed = status >= 500 or error != ""
-            if plan.is_failure is not None and not error:
-                failed = plan.failed(status)
-            series.record(status, failed, error, exchange.started, now)
+        series: HttpSeries | None = exchange.series
+        if series is None:
+            series = self._out.targets.http_series(plan, None)
+            series.requests += 1
+        status = exchange.status
+        failed = status >= 500 or error != ""
+        if plan.is_failure is not None and not error:
+            failed = plan.failed(status)
+        series.record(status, failed, error, exchange.started, now)
+        if not failed:
+            plan.budget.earned += 1
         if self._out.access.is_on:
             self._out.access.write(
                 "outbound",
@@ -343,6 +376,21 @@ class OutboundConnection:
     # -- 3b. bytes -------------------------------------------------------------------------------
 
     def _serve_opaque(self) -> None:
+        if self._state.asks_name and not self._server_name:
+            self._opening.decide(
+                read_hello,
+                self._named,
+                otherwise=NOT_TLS,
+                silence=SILENCE,
+                silent=lambda: self._named(NOT_TLS),
+            )
+        else:
+            self._named(NOT_TLS)
+
+    def _named(self, hello: ClientHello) -> None:
+        """Forward bytes to an endpoint, by the server name that the client asks for."""
+        if hello is not NOT_TLS:
+            self._server_name = hello.server_name
         hop = self._pick_hop()
         if isinstance(hop, Outcome):
             self._refuse(hop)
@@ -350,13 +398,11 @@ class OutboundConnection:
             self._join(hop).join()
 
     def _pick_hop(self, tried: tuple[Hop, ...] = ()) -> Hop | Outcome:
-        plan = self._state.plan_connection(self._out.random)
-        if isinstance(plan, Outcome):
-            return plan
-        if plan.backend.denial is not None:
-            return plan.backend.denial
-        hop: Hop | None = pick(plan.backend.hops, self._out.random, tried)
-        if hop is None or hop in tried:
+        plan = self._state.plan_connection(self._server_name)
+        hop: Hop | None = plan.backend.pick(plan.backend.hops, self._out.random, tried)
+        if hop is None:
+            return plan.why_nobody()[0]
+        if hop in tried:
             return Outcome.NO_ENDPOINTS
         if hop.mesh is None and not hop.is_local and self._out.requires_tls:
             return Outcome.UNMESHED_TARGET

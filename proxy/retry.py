@@ -1,17 +1,22 @@
-"""What may be tried again. Pure.
+"""What may be tried again, and after how long. Pure.
 
-A connect failure sent nothing, so another endpoint may always be tried. A reused connection
-that died before a byte of its response was most likely closed for idleness as we wrote; once
-more on a new one, if the method may be repeated (RFC 9110 §9.2.2) or nothing was written.
+Without being told, only what the server provably did not process: a connection that failed,
+a stream that was refused, a reused connection that died before a byte of its response while
+the method may be repeated (RFC 9110 §9.2.2). More only where a route says so, for any method
+then, within the service's budget and while the body is still at hand.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from mesh.core.model import Retry
+from proxy import guard
 from proxy.exchange import Exchange
+from proxy.guard import Fields
 
 MAX_CONNECTS: Final = 3
+MOST: Final = 10  # retries of one request where a route leaves their number to the budget
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 
@@ -26,10 +31,8 @@ def after_refusal(exchange: Exchange, tried: int) -> bool:
 
 
 def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
-    """Whether the same request may go out again on a new connection.
-
-    A stream that was refused was never looked at, so any request may (RFC 9113 §8.7).
-    """
+    """Whether the same request may go out again on a new connection. `reason` is why the last
+    one was lost: a refused stream was never looked at, whatever its method."""
     return (
         exchange.tried is None
         and not exchange.has_answered
@@ -39,3 +42,33 @@ def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
             or (exchange.was_reused and exchange.request.method in _REPEATABLE)
         )
     )
+
+
+def is_asked_for(retry: Retry, statuses: frozenset[int], status: int, fields: Fields) -> bool:
+    """Whether the route wants a response like this one tried again. `statuses` are the route's;
+    a gRPC server that fails at once says so in its head (gRPC over HTTP2, Trailers-Only)."""
+    if status in statuses:
+        return True
+    if not retry.grpc:
+        return False
+    code = guard.get(fields, b"grpc-status")
+    return code is not None and code.isdigit() and int(code[:3]) in retry.grpc
+
+
+def may_go_again(exchange: Exchange, retry: Retry, tries: int) -> bool:
+    """Whether one more try is possible and within the route's number."""
+    limit = MOST if retry.limit is None else retry.limit
+    return (
+        tries < limit
+        and not exchange.is_over
+        and not exchange.has_answered
+        and not exchange.request.upgrade
+        and exchange.is_replayable
+    )
+
+
+def backoff(retry: Retry, tries: int, draw: float) -> float:
+    """Seconds to wait before retry number `tries` + 1: doubled each time, and drawn longer by
+    up to a half, so that clients that failed together do not come back together."""
+    wait = min(retry.max_backoff, retry.backoff * 2.0 ** min(tries, 30))
+    return wait * (1.0 + draw / 2)

@@ -36,6 +36,7 @@ from proxy.discovery import make_hello
 from proxy.exposition import write_metrics
 from proxy.hop import Hop
 from proxy.inbound import Inbound
+from proxy.lineage import Lineage
 from proxy.original import FindOriginal, find_original
 from proxy.outbound import Outbound
 from proxy.patterns import compile_pattern
@@ -124,6 +125,7 @@ class Server:
             pattern=compile_pattern,
             own_addresses=frozenset(settings.pod_ips),
         )
+        lineage = Lineage()
         self.outbound = Outbound(
             loop=loop,
             settings=settings,
@@ -133,6 +135,7 @@ class Server:
             telemetry=self.telemetry,
             keeper=self.keeper,
             access=self._access,
+            lineage=lineage,
         )
         self.inbound = Inbound(
             loop=loop,
@@ -144,6 +147,7 @@ class Server:
             telemetry=self.telemetry,
             keeper=self.keeper,
             access=self._access,
+            lineage=lineage,
             pattern=compile_pattern,
         )
         self.admin = Admin(
@@ -341,6 +345,7 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=1.0)
+        await server.close()  # the loop would wait for open sockets for ever
     return 0
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from typing import Protocol
+from time import monotonic
+from typing import Final, Protocol
 
 from mesh.core.errors import PeerError
 from proxy.exchange import Exchange
 from proxy.guard import Fields
-from proxy.http1 import STRIP, chunk, last_chunk, request_head
+from proxy.http1 import STRIP, Response, chunk, last_chunk, request_head
 from proxy.http1_response import ResponseReader
 from proxy.seams import Transport
+
+MAX_DISCARDED: Final = 64 * 1024  # bytes of a body that is read for nobody
 
 
 class ServerConnection:
@@ -32,7 +35,7 @@ class ServerConnection:
         self._transport = transport
         self._owner = owner
         self._reader = ResponseReader(trust)
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Discarded | None = None
         self._chunked = False
         self._paused = False
         self.is_reused = False
@@ -107,6 +110,14 @@ class ServerConnection:
         self._drop_exchange()
         self._transport.abort()
 
+    def discard(self) -> None:
+        """The head was enough: let a short body go by, and keep the connection."""
+        if self._reader.skips_body:
+            self.cancel()
+            return
+        self._exchange = gone = Discarded(self)
+        self._reader.sink = gone
+
     def release(self, now: float) -> None:
         """The exchange is over, both ways: keep the connection if it may be kept."""
         self._exchange = None
@@ -157,6 +168,40 @@ class ServerConnection:
         self._transport.abort()
         if exchange is not None:
             exchange.server_lost(reason)
+
+
+class Discarded:
+    """Stands in for an exchange that has moved on: reads the rest of a response away."""
+
+    __slots__ = ("_connection", "_size")
+
+    is_tunnel = False
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+        self._size = 0
+
+    @property
+    def client(self) -> Discarded:
+        return self
+
+    def flush(self) -> None: ...
+    def on_response(self, response: Response) -> None: ...
+
+    def on_body(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > MAX_DISCARDED:
+            self._connection.cancel()
+
+    def on_end(self, trailers: Fields | None) -> None:
+        self._connection.release(monotonic())
+
+    def on_tunnel(self, data: bytes) -> None:
+        self._connection.cancel()
+
+    def server_lost(self, reason: str) -> None: ...
+    def server_blocked(self) -> None: ...
+    def server_ready(self) -> None: ...
 
 
 class Owner(Protocol):

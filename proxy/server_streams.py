@@ -78,6 +78,10 @@ class ServerStream(Stream):
         self._exchange = None
         self._streams.give_up(self, CANCEL)
 
+    def discard(self) -> None:
+        """The head was enough."""
+        self.cancel()
+
     def release(self, now: float) -> None:
         self._exchange = None
         self._streams.stream_over(self, now)

@@ -8,88 +8,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from random import random
+from time import monotonic
 from typing import Any, Final
 
 from mesh.core.match import CompilePattern
-from mesh.core.model import Endpoint, Protocol, Rule, Service, Source, Target, Update, View
+from mesh.core.model import (
+    Backend,
+    Budget,
+    Endpoint,
+    Protocol,
+    Service,
+    Source,
+    Target,
+    Update,
+    View,
+)
 from mesh.core.names import join_address, parse_identity_dns, split_authority
 from mesh.core.report import SeriesKey
-from mesh.core.route import CompiledClass, RouteTable, RuleWeights, settle, why_not
-from proxy.answer import Outcome, origin_of
+from mesh.core.route import CompiledClass, RouteTable, RuleWeights, why_not
+from proxy.answer import Outcome
+from proxy.backends import BackendState
+from proxy.budget import RetryBudget
 from proxy.dial import Dialler
 from proxy.heads import RequestHead
 from proxy.hop import Hop
 from proxy.http1 import Request
+from proxy.plan import DENIALS, Plan
 from proxy.seams import Discovery
 from proxy.telemetry import HttpSeries, Labels, Telemetry
 
 log = logging.getLogger(__name__)
 
-CANONICAL: Final = b"l5d-dst-canonical"  # which service was addressed, for the peer's proxy
 MAX_CLASSED: Final = 512  # remembered (method, path) pairs of one target
-_DENIALS: Final = {
-    "no-rule": Outcome.NO_RULE,
-    "no-weight": Outcome.NO_WEIGHT,
-    "no-service": Outcome.NO_SERVICE,
-    "no-endpoints": Outcome.NO_ENDPOINTS,
-}
-
-
-class Plan:
-    """Where requests of one rule, backend and route class go, and how they are counted."""
-
-    __slots__ = (
-        "apex",
-        "backend",
-        "extra",
-        "is_failure",
-        "leaf",
-        "origin",
-        "profile",
-        "route",
-        "series",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        *,
-        apex: str,
-        leaf: str,
-        backend: BackendState,
-        rule: Rule | None,
-        found: CompiledClass | None,
-        profile: Source | None,
-    ) -> None:
-        self.apex = apex
-        self.extra = [CANONICAL, b": ", apex.encode(), b"\r\n"] if apex else []
-        self.leaf = leaf
-        self.profile = f"{profile.namespace}/{profile.name}" if profile and found else ""
-        self.backend = backend
-        self.origin = origin_of(rule)
-        self.route = found.route.name if found is not None else ""
-        self.is_failure: Callable[[int], bool | None] | None = (
-            found.is_failure if found is not None and found.route.response_classes else None
-        )
-        self.timeout = settle(rule, found.route if found is not None else None).request
-        self.series: dict[Hop | None, HttpSeries] = {}
-
-    def failed(self, status: int) -> bool:
-        """Whether a response counts as failure: by the route's classes, else 5xx."""
-        found = self.is_failure(status) if self.is_failure is not None else None
-        return status >= 500 if found is None else found
-
-
-class BackendState:
-    """The endpoints of one Service port that can be asked now."""
-
-    __slots__ = ("authority", "denial", "hops", "service")
-
-    def __init__(self, authority: str) -> None:
-        self.authority = authority
-        self.service: Service | None = None
-        self.hops: list[Hop] = []
-        self.denial: Outcome | None = Outcome.NO_SERVICE
+GOLDEN: Final = 0.6180339887498949
 
 
 class TargetState:
@@ -100,7 +52,9 @@ class TargetState:
         "_plans",
         "_table",
         "_targets",
+        "_turn",
         "address",
+        "asks_name",
         "reason",
         "single",
         "target",
@@ -110,6 +64,7 @@ class TargetState:
     def __init__(self, targets: Targets, address: str) -> None:
         self._targets = targets
         self.address = address
+        self._turn = random()
         self.users = 0  # connections that hold this
         self.reason = ""  # why plaintext to the original destination
         self.set(None)
@@ -118,6 +73,10 @@ class TargetState:
         """Take what the view says now; None: nobody knows this address."""
         self.target = target
         self._table: RouteTable | None = None
+        # Whether a rule for connections looks at the name in a ClientHello.
+        self.asks_name = target is not None and any(
+            match.sni for rule in target.connections for match in rule.matches
+        )
         self.single: Plan | None = None  # where every request goes, when that is one place
         self._plans: dict[object, Plan] = {}
         self._classed: dict[tuple[bytes, bytes], CompiledClass | None] = {}
@@ -136,8 +95,8 @@ class TargetState:
         """What verdicts of detection are remembered by: the service port, else the address."""
         return (self.target.authority if self.target is not None else "") or self.address
 
-    def plan(self, request: Request, draw: Callable[[], float]) -> Plan | Outcome:
-        """Route one request."""
+    def plan(self, request: Request, draw: Callable[[], float] | None = None) -> Plan:
+        """Route one request. What has nowhere to go has a plan that says why."""
         table = self._table
         if table is None or not self.target or not self.target.rules:
             return self._direct(request)
@@ -145,42 +104,65 @@ class TargetState:
             found: RuleWeights | None = table.first_rule()
         else:
             found = table.find_rule(RequestHead(request))
-            if found is None:
-                return Outcome.NO_RULE
-        assert found is not None
-        backend = found.only or found.draw_backend(draw())
-        if backend is None:
-            return Outcome.NO_WEIGHT
         route = self._class_of(request) if table.has_classes else None
-        plan = self._plan(found, backend.authority, route)
-        if table.is_simple and found.only is not None and not table.has_classes:
+        if found is None:
+            return self._plan(None, None, route)
+        plan = self._plan(found, found.only or found.draw_backend((draw or self.draw)()), route)
+        if (
+            table.is_simple
+            and (found.only is not None or found.redirects)
+            and not table.has_classes
+        ):
             self.single = plan
         return plan
 
-    def plan_connection(self, draw: Callable[[], float]) -> Plan | Outcome:
-        """Route one connection whose bytes nobody parses: by the rule that is always met."""
+    def plan_connection(
+        self, server_name: str = "", draw: Callable[[], float] | None = None
+    ) -> Plan:
+        """Route one connection whose bytes nobody parses, by the name in its ClientHello."""
         if self._table is None or not self.target or not self.target.rules:
             return self._direct(None)
-        rule = self._table.find_connection()
-        if rule is None:
-            return Outcome.NO_RULE
-        backend = rule.draw_backend(draw())
-        if backend is None:
-            return Outcome.NO_WEIGHT
-        return self._plan(rule, backend.authority, None)
+        found = self._table.find_connection(server_name)
+        if found is None:
+            return self._plan(None, None, None)
+        return self._plan(found, found.only or found.draw_backend((draw or self.draw)()), None)
 
-    def _plan(self, rule: RuleWeights, authority: str, route: CompiledClass | None) -> Plan:
-        key = (rule, authority, route)
+    def redraw(self, plan: Plan) -> Plan:
+        """The plan of another try: a backend of the same rule, drawn anew."""
+        found = plan.drawn
+        if found is None or found.only is not None or plan.denial is not None:
+            return plan
+        return self._plan(found, found.draw_backend(self.draw()), plan.found)
+
+    def draw(self) -> float:
+        """The next draw of a sequence that keeps to every share closely (golden ratio)."""
+        self._turn = (self._turn + GOLDEN) % 1.0
+        return self._turn
+
+    def _plan(
+        self, drawn: RuleWeights | None, chosen: Backend | None, route: CompiledClass | None
+    ) -> Plan:
+        key = (drawn, id(chosen), route)  # the rule keeps its backends alive
         plan = self._plans.get(key)
         if plan is None:
-            assert self.target is not None
+            target = self.target
+            assert target is not None
+            denial, authority = _denial_of(drawn, chosen), target.authority
+            if denial is None and chosen is not None:
+                authority = chosen.authority
+                backend = self._targets.backend(authority)
+            else:
+                backend = BackendState(authority, self._targets.clock)
             plan = self._plans[key] = Plan(
-                apex=self.target.authority,
+                apex=target.authority,
                 leaf=authority,
-                backend=self._targets.backend(authority),
-                rule=rule.rule,
+                backend=backend,
+                budget=self._targets.budget(target.authority, target.budget),
+                drawn=drawn,
+                chosen=chosen,
                 found=route,
                 profile=self._profile(),
+                denial=denial,
             )
         return plan
 
@@ -193,19 +175,22 @@ class TargetState:
         plan = self._plans.get(route)
         if plan is None:
             target = self.target
-            backend = BackendState(self.address)
-            backend.denial = None
-            backend.hops = [
-                self._targets.direct_hop(
-                    self.address, target.endpoint if target is not None else None
-                )
-            ]
+            backend = BackendState(self.address, self._targets.clock)
+            backend.share(
+                [
+                    self._targets.direct_hop(
+                        self.address, target.endpoint if target is not None else None
+                    )
+                ]
+            )
             apex = target.authority if target is not None else ""
             plan = self._plans[route] = Plan(
                 apex=apex,
                 leaf=apex,
                 backend=backend,
-                rule=None,
+                budget=self._targets.budget(
+                    apex or self.address, target.budget if target is not None else None
+                ),
                 found=route,
                 profile=self._profile(),
             )
@@ -251,6 +236,8 @@ class Targets:
         self._states: dict[str, TargetState] = {}
         self._backends: dict[str, BackendState] = {}
         self._hops: dict[Endpoint, Hop] = {}
+        self._budgets: dict[str, RetryBudget] = {}
+        self.clock = dialler.loop
         discovery.on_change(self._on_change)
         discovery.keep(self._is_used)
 
@@ -279,9 +266,18 @@ class Targets:
         """The state of a Service port, kept for as long as the process lives."""
         state = self._backends.get(authority)
         if state is None:
-            state = self._backends[authority] = BackendState(authority)
+            state = self._backends[authority] = BackendState(authority, self.clock)
             self._fill(state, self._discovery.service(authority))
         return state
+
+    def budget(self, authority: str, rule: Budget | None) -> RetryBudget:
+        """What the retries of one service are paid from; it outlives the view."""
+        rule = rule or Budget()
+        budget = self._budgets.get(authority)
+        if budget is None:
+            budget = self._budgets[authority] = RetryBudget(monotonic())
+        budget.set(ratio=rule.ratio, min_per_second=rule.min_per_second, ttl=rule.ttl)
+        return budget
 
     def direct_hop(self, address: str, endpoint: Endpoint | None) -> Hop:
         """The hop to one address: an endpoint that is known, or whatever is there."""
@@ -312,6 +308,8 @@ class Targets:
 
     def sweep(self, now: float) -> None:
         """Close idle connections; forget hops that nothing leads to."""
+        for budget in self._budgets.values():
+            budget.tick(now)
         for endpoint, hop in list(self._hops.items()):
             hop.expire(now)
             if hop.references <= 0 and not hop.is_in_use and now - hop.used > 60.0:
@@ -331,17 +329,16 @@ class Targets:
 
     def _fill(self, state: BackendState, service: Service | None) -> None:
         denial = why_not(service)
-        state.service = service
-        state.denial = _DENIALS[denial] if denial is not None else None
-        old = state.hops
-        state.hops = [self._hop(endpoint) for endpoint in (service.endpoints if service else ())]
-        for hop in state.hops:
+        old = state.all
+        hops = [self._hop(endpoint) for endpoint in (service.endpoints if service else ())]
+        for hop in hops:
             hop.references += 1
             hop.is_retired = False
         for hop in old:
             hop.references -= 1
             if hop.references <= 0:
                 hop.retire()
+        state.set(service, hops, DENIALS[denial] if denial is not None else None)
 
     def _on_change(self, view: View, update: Update) -> None:
         for address in update.targets:
@@ -357,6 +354,17 @@ class Targets:
             backend = self._backends.get(authority)
             if backend is not None:
                 self._fill(backend, view.services.get(authority))
+
+
+def _denial_of(drawn: RuleWeights | None, chosen: Backend | None) -> Outcome | None:
+    """Why a rule leads nowhere, as far as the rule itself can tell."""
+    if drawn is None:
+        return Outcome.NO_RULE
+    if drawn.redirects:
+        return None
+    if chosen is None:
+        return Outcome.NO_WEIGHT
+    return Outcome.INVALID_BACKEND if chosen.refused else None
 
 
 def _plaintext_reason(target: Target | None) -> str:

@@ -87,7 +87,7 @@ class Cell:
 class HttpSeries:
     """Requests of one target, endpoint and route."""
 
-    __slots__ = ("born", "cells", "key", "labels", "last", "requests")
+    __slots__ = ("born", "cells", "key", "labels", "last", "requests", "retried")
 
     def __init__(self, key: SeriesKey, labels: Labels) -> None:
         self.born = monotonic()
@@ -95,6 +95,7 @@ class HttpSeries:
         self.key = key
         self.labels = labels
         self.requests = 0
+        self.retried = 0  # tries that failed and were followed by another one
         self.cells: dict[object, Cell] = {}
 
     def record(self, status: int, failed: bool, error: str, began: float, now: float) -> None:

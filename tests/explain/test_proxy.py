@@ -11,20 +11,18 @@ from hypothesis import strategies as st
 from destination.view import Client, look
 from mesh.explain.decide import Decision, decide
 from mesh.explain.question import find_asker, parse_question
-from proxy.answer import Outcome
 from proxy.dial import Dialler
 from proxy.heads import path_of
 from proxy.http1 import Request
 from proxy.patterns import compile_pattern
-from proxy.targets import Plan, Targets, TargetState
+from proxy.plan import Plan
+from proxy.targets import Targets, TargetState
 from proxy.telemetry import Telemetry
 from tests.explain.test_offline import compiled, manifests, methods, paths, routes, splits
 from tests.proxy.fakes import FakeDiscovery
 
 
-def planned(
-    discovery: FakeDiscovery, address: str, method: str, path: str, draw: float
-) -> Plan | Outcome:
+def planned(discovery: FakeDiscovery, address: str, method: str, path: str, draw: float) -> Plan:
     """What the outbound side of a proxy with this view makes of a request."""
     credentials = SimpleNamespace(on_change=lambda callback: None)
     loop, flusher = SimpleNamespace(), SimpleNamespace()
@@ -59,9 +57,9 @@ def ended(decision: Decision) -> tuple[object, ...]:
     )
 
 
-def ended_in_proxy(plan: Plan | Outcome) -> tuple[object, ...]:
-    if isinstance(plan, Outcome):
-        return (plan.value.reason,)
+def ended_in_proxy(plan: Plan) -> tuple[object, ...]:
+    if plan.denial is not None:
+        return (plan.denial.value.reason,)
     denial = plan.backend.denial
     return (
         plan.leaf,
@@ -69,7 +67,7 @@ def ended_in_proxy(plan: Plan | Outcome) -> tuple[object, ...]:
             f"{hop.endpoint.address}:{hop.endpoint.port} {hop.endpoint.identity}"
             for hop in plan.backend.hops
         ),
-        (denial.value.reason, plan.origin or plan.leaf) if denial is not None else None,
+        (denial.value.reason, plan.origin) if denial is not None else None,
         plan.route,
         plan.timeout,
     )

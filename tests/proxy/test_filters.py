@@ -50,7 +50,7 @@ def test_fields_are_set_added_and_removed_without_regard_to_case() -> None:
 @pytest.mark.parametrize("name", ["content-length", "transfer-encoding", "connection", "upgrade"])
 def test_fields_that_frame_a_message_are_never_edited(name: str) -> None:
     edit = HeaderEdit(set=((name, "1"),), add=((name, "1"),), remove=(name,))
-    original = request(**{name.replace("-", "_"): "7"})
+    original = request(b"GET", b"/", **{name.replace("-", "_"): "7"})
 
     assert made(Filters(request=edit)).request(original).fields == original.fields
 

@@ -199,12 +199,11 @@ async def test_a_missing_leaf_fails_its_share_and_no_more(tmp_path: Path) -> Non
         await world.serve(hello)
         endpoint = world.route()
         split(world, ("web.shop.svc:80", 9, endpoint), ("gone.shop.svc:80", 1, None))
-        draws = iter([0.0, 0.5, 0.89, 0.95, 0.5] * 10)
-        world.client.server.outbound.random = lambda: next(draws)
 
-        statuses = [(await request(world.client, GET_CLOSE))[0] for _ in range(5)]
+        statuses = [(await request(world.client, GET_CLOSE))[0] for _ in range(30)]
 
-        assert statuses == [200, 200, 200, 503, 200]
+        assert set(statuses) == {200, 503}
+        assert 2 <= statuses.count(503) <= 4
 
 
 @over_both

@@ -215,6 +215,13 @@ async def read_head(reader: asyncio.StreamReader) -> bytes:
     return await reader.readuntil(b"\r\n\r\n")
 
 
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """One response of known length; the connection goes on."""
+    head = await read_head(reader)
+    status, headers, _ = parse_response(head)
+    return status, headers, await reader.readexactly(int(headers.get("content-length", "0")))
+
+
 def free_port() -> int:
     """A port on which nobody listens (until somebody does)."""
     with socket.socket() as sock:

@@ -70,6 +70,7 @@ def test_an_up_that_fails_names_a_log_and_leaves_only_that(
 ) -> None:
     before = seen()
     monkeypatch.setattr(lifecycle, "READY_SECONDS", 0.0)
+    monkeypatch.setattr(lifecycle, "_answers", lambda plan: False)
 
     with pytest.raises(BuildError, match=r"see \S+/log") as caught:
         lifecycle.up(name, print)

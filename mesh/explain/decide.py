@@ -12,22 +12,42 @@ from dataclasses import dataclass
 from typing import Final
 
 from destination.facts import Key, ServiceFacts
-from destination.fragments import Outcome as Judged
-from destination.fragments import Ref, SplitFragment
 from destination.snapshot import Snapshot
-from destination.store import SERVICES, Store
+from destination.store import Store
 from destination.view import Client, look
 from mesh.core.errors import MeshError
 from mesh.core.match import Head
-from mesh.core.model import Endpoint, Protocol, Rule, Service, Target, View
+from mesh.core.model import (
+    Backend,
+    Breaker,
+    Budget,
+    Endpoint,
+    Policy,
+    Protocol,
+    Rule,
+    Service,
+    Target,
+    View,
+)
 from mesh.core.names import join_address
-from mesh.core.route import RouteTable, RuleWeights, settle, why_not
+from mesh.core.route import (
+    NoBackend,
+    RouteTable,
+    RuleWeights,
+    failure_status,
+    settle,
+    why_not,
+)
+from mesh.explain.changes import describe_filters, location_of, reply_of
+from mesh.explain.objects import Involved, involved, why_owner
 from mesh.explain.question import Asker, Question, find_service, is_address
 from mesh.explain.reasons import describe, why_no_match, why_unmet
 from proxy.answer import Outcome, origin_of
 from proxy.patterns import compile_pattern
 
-_PER_REQUEST: Final = (Protocol.HTTP1, Protocol.DETECT)
+THE_SERVICE: Final = "the Service itself"
+_NOTHING: Final = Policy()
+_BY_CONNECTION: Final = (Protocol.OPAQUE, Protocol.TLS)
 _DENIALS: Final = {outcome.value.reason: outcome for outcome in Outcome}
 
 
@@ -56,7 +76,8 @@ class Answer:
 class Leaf:
     """One backend of the rule: its share of draws [low, high) and who serves it.
 
-    `answer` is what its requests get from the proxy itself, None where an endpoint serves.
+    `answer` is what its requests get from the proxy itself, None where an endpoint serves;
+    `source` the object that put it in the place of the Service, `filters` what it changes.
     """
 
     authority: str
@@ -66,14 +87,9 @@ class Leaf:
     is_drawn: bool
     endpoints: tuple[Endpoint, ...] = ()
     answer: Answer | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Involved:
-    """One object that acts, or would like to act, on the Service; with destination's verdict."""
-
-    name: str
-    judged: Judged
+    source: str = ""
+    filters: tuple[str, ...] = ()
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +111,16 @@ class Decision:
     route: str = ""
     leaves: tuple[Leaf, ...] = ()
     answer: Answer | None = None  # of a request that no backend was found for
-    timeout: float | None = None
+    policy: Policy = _NOTHING
+    budget: Budget | None = None
+    filters: tuple[str, ...] = ()
     involved: tuple[Involved, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for the whole request."""
+        return self.policy.request
 
 
 def decide(
@@ -111,8 +134,9 @@ def decide(
     facts = store.services[key] if key is not None else None
     address, notes = _dialled(store, snapshot, question, facts)
     if not address:
-        involved = _involved(store, snapshot, key)
-        return Decision(question, asker, "outside", notes=notes, involved=involved)
+        return Decision(
+            question, asker, "outside", notes=notes, involved=involved(store, snapshot, key)
+        )
     client = _client_of(asker)
     view = look(snapshot, client, [address], version=1).view
     target = view.targets[address]
@@ -133,13 +157,18 @@ def _routed(
 ) -> Decision:
     table = RouteTable(target, compile_pattern)
     head = question.head()
-    is_per_request = target.protocol in _PER_REQUEST and not question.encrypted
-    found = table.find_rule(head) if is_per_request else table.find_connection()
+    is_per_request = target.protocol not in _BY_CONNECTION and not question.encrypted
+    name = question.host if question.encrypted else ""
+    found = table.find_rule(head) if is_per_request else table.find_connection(name)
     route = table.find_class(head) if is_per_request else None
     key = _key_of(target.authority)
-    leaves = tuple(_leaves(asker, view, found, draw)) if found is not None else ()
+    redirects = found is not None and found.redirects and is_per_request
+    leaves: tuple[Leaf, ...] = ()
+    if found is not None and not redirects:
+        leaves = tuple(_leaves(asker, question, view, found, draw, is_per_request))
     rule = found.rule if found is not None else None
     policy = settle(rule, route.route if route is not None else None)
+    filters = rule.filters if rule is not None and is_per_request else None
     unit = snapshot.units[key]
     return Decision(
         question,
@@ -151,14 +180,16 @@ def _routed(
         is_per_request=is_per_request,
         rules=tuple(_rules_tried(target, head, found)) if is_per_request else (),
         owner=str(found.rule.source or "") if found is not None else "",
-        why_owner=_why_owner(store, key),
+        why_owner=why_owner(store, key, rule, asker.namespace),
         profile=str(target.profile.source) if target.profile is not None else "",
         classes=tuple(_classes_tried(table, head)) if is_per_request else (),
         route=route.route.name if route is not None else "",
         leaves=leaves,
-        answer=_unrouted(found),
-        timeout=policy.request,
-        involved=_involved(store, snapshot, key),
+        answer=_unrouted(found, question, is_per_request),
+        policy=policy if is_per_request else _NOTHING,
+        budget=target.budget,
+        filters=describe_filters(filters, question),
+        involved=involved(store, snapshot, key),
         notes=notes,
     )
 
@@ -174,7 +205,7 @@ def _direct(
     notes: tuple[str, ...],
 ) -> Decision:
     """A pod's own address, or one that nobody knows: exactly there."""
-    is_per_request = target.protocol in _PER_REQUEST and not question.encrypted
+    is_per_request = target.protocol not in _BY_CONNECTION and not question.encrypted
     table = RouteTable(target, compile_pattern)
     head = question.head()
     route = table.find_class(head) if is_per_request else None
@@ -196,27 +227,29 @@ def _direct(
         classes=tuple(_classes_tried(table, head)) if is_per_request else (),
         route=route.route.name if route is not None else "",
         leaves=leaves,
-        timeout=route.route.timeout if route is not None else None,
-        involved=_involved(store, snapshot, key),
+        policy=settle(None, route.route if route is not None else None),
+        budget=target.budget,
+        involved=involved(store, snapshot, key),
         notes=notes,
     )
 
 
-def _leaves(asker: Asker, view: View, found: RuleWeights, draw: float | None) -> Iterator[Leaf]:
-    backends = found.rule.backends
-    total = sum(backend.weight for backend in backends)
+def _leaves(
+    asker: Asker,
+    question: Question,
+    view: View,
+    found: RuleWeights,
+    draw: float | None,
+    is_per_request: bool,
+) -> Iterator[Leaf]:
+    rule = found.rule
+    total = sum(backend.weight for backend in rule.backends)
     drawn = found.only if draw is None else found.draw_backend(draw)
-    origin = origin_of(found.rule)
     low = 0
-    for backend in backends:
+    for backend in rule.backends:
         service = view.services.get(backend.authority)
-        endpoints = service.endpoints if service is not None else ()
-        denial = why_not(service)
-        answer = (
-            _answer(_DENIALS[denial.value], origin or backend.authority)
-            if denial is not None
-            else _tls_refusal(asker, view, endpoints, origin or backend.authority)
-        )
+        endpoints = service.endpoints if service is not None and not backend.refused else ()
+        answer = _leaf_answer(asker, question, view, rule, backend, service, is_per_request)
         high = low + backend.weight
         yield Leaf(
             backend.authority,
@@ -226,8 +259,44 @@ def _leaves(asker: Asker, view: View, found: RuleWeights, draw: float | None) ->
             backend is drawn,
             endpoints,
             answer if backend.weight else None,
+            source=str(backend.source or ""),
+            filters=(
+                describe_filters(backend.filters, question, rule.filters) if is_per_request else ()
+            ),
+            breaker=service.policy.breaker if service is not None and service.policy else None,
         )
         low = high
+
+
+def _leaf_answer(
+    asker: Asker,
+    question: Question,
+    view: View,
+    rule: Rule,
+    backend: Backend,
+    service: Service | None,
+    is_per_request: bool,
+) -> Answer | None:
+    """What the proxy answers itself when this backend is drawn; None: an endpoint serves."""
+    origin = origin_of(rule, backend.authority)
+    if is_per_request:
+        replied = _filters_answer(rule, backend, question, origin)
+        if replied is not None:
+            return replied
+    denial = why_not(service, backend)
+    if denial is not None:
+        return _denied(rule, denial, origin)
+    endpoints = service.endpoints if service is not None else ()
+    return _tls_refusal(asker, view, endpoints, origin)
+
+
+def _filters_answer(
+    rule: Rule, backend: Backend | None, question: Question, origin: str
+) -> Answer | None:
+    reply = reply_of(rule, backend, question)
+    if reply is None:
+        return None
+    return Answer(reply.status, reply.reason, location_of(reply) or reply.reason, origin)
 
 
 def _tls_refusal(
@@ -241,12 +310,20 @@ def _tls_refusal(
     return None
 
 
-def _unrouted(found: RuleWeights | None) -> Answer | None:
+def _unrouted(found: RuleWeights | None, question: Question, is_per_request: bool) -> Answer | None:
     if found is None:
         return _answer(Outcome.NO_RULE, "")
+    origin = origin_of(found.rule)
+    if found.redirects and is_per_request:
+        return _filters_answer(found.rule, None, question, origin)
     if found.draw_backend(0.0) is None:
-        return _answer(Outcome.NO_WEIGHT, "")
+        return _denied(found.rule, NoBackend.NO_WEIGHT, origin)
     return None
+
+
+def _denied(rule: Rule, denial: NoBackend, origin: str) -> Answer:
+    kind = _DENIALS[denial.value].value
+    return Answer(failure_status(rule, denial), kind.reason, kind.text, origin)
 
 
 def _answer(outcome: Outcome, origin: str) -> Answer:
@@ -264,7 +341,7 @@ def _rules_tried(target: Target, head: Head, found: RuleWeights | None) -> Itera
 
 
 def _rule_name(rule: Rule) -> str:
-    return origin_of(rule) or "the Service itself"
+    return origin_of(rule) or THE_SERVICE
 
 
 def _classes_tried(table: RouteTable, head: Head) -> Iterator[Tried]:
@@ -311,36 +388,6 @@ def _client_of(asker: Asker) -> Client:
     if asker.pod is None:
         return Client(asker.namespace, "")
     return Client(asker.namespace, asker.pod.name, asker.pod.node)
-
-
-def _involved(store: Store, snapshot: Snapshot, key: Key | None) -> tuple[Involved, ...]:
-    """Every object that names the Service, with its verdict; the Service only with problems."""
-    if key is None:
-        return ()
-    refs = [Ref(SERVICES, *key), *sorted(store.objects_of.get(key, ()))]
-    found = []
-    for ref in refs:
-        judged = snapshot.outcomes.get(ref)
-        if judged is None or judged.service not in ("", f"{key[0]}/{key[1]}"):
-            continue
-        fragment = store.fragments.get(ref)
-        name = str(fragment.source) if fragment is not None else f"Service/{key[0]}/{key[1]}"
-        found.append(Involved(name, judged))
-    return tuple(found)
-
-
-def _why_owner(store: Store, key: Key) -> str:
-    """Why the split in force, if any, goes before the others of its Service."""
-    fragments = [store.fragments[ref] for ref in store.objects_of.get(key, ())]
-    splits = [item for item in fragments if isinstance(item, SplitFragment)]
-    if len(splits) <= 1:
-        return f"the only split of {key[0]}/{key[1]}" if splits else ""
-    if all(split.created for split in splits):
-        return f"the oldest of {len(splits)} splits of {key[0]}/{key[1]}"
-    return (
-        f"the first by name of {len(splits)} splits of {key[0]}/{key[1]}, "
-        "whose age is not known here; in a cluster the oldest wins"
-    )
 
 
 def _key_of(authority: str) -> Key:

@@ -41,11 +41,17 @@ class Question:
 
     def head(self) -> RequestHead:
         """The head as the proxy's own parser would give it to the evaluator."""
+        return RequestHead(self.request())
+
+    def request(self) -> Request:
+        """The request as the proxy's own parser would give it to filters."""
         fields: list[bytes] = []
         for name, value in (("Host", self.host), *self.headers):
             fields += (name.encode("latin-1"), COLON, value.encode("latin-1", "replace"), CRLF)
         target = self.target.encode("latin-1", "replace")
-        return RequestHead(Request(self.method.encode(), target, fields))
+        request = Request(self.method.encode(), target, fields)
+        request.host = self.host.encode("latin-1", "replace")
+        return request
 
 
 def parse_question(method: str, url: str, headers: Sequence[str]) -> Question:

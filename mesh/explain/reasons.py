@@ -6,9 +6,16 @@ the code that the proxy runs, and only the words are made here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
-from mesh.core.match import CompilePattern, Head, compile_condition, compile_matches
+from mesh.core.match import (
+    CompilePattern,
+    Head,
+    compile_condition,
+    compile_matches,
+    parameter,
+)
 from mesh.core.model import Condition, Match, Rule
 
 
@@ -78,25 +85,43 @@ def _plain_reason(part: Condition, head: Head) -> str:
 
 
 def _match_reason(match: Match, head: Head, pattern: CompilePattern) -> str:
-    parts = [
-        (Match(path=match.path), f'path "{head.path}" is not "{match.path}"'),
-        (
-            Match(path_prefix=match.path_prefix),
-            f'path "{head.path}" is not under "{match.path_prefix}"',
-        ),
-        (
-            Match(path_regex=match.path_regex),
-            f'path "{head.path}" does not match {match.path_regex}',
-        ),
-        (Match(method=match.method), f"method {head.method} is not {match.method}"),
-    ]
-    for header in match.headers:
-        values = ", ".join(head.values(header.name.lower())) or "absent"
-        verb = "does not match" if header.regex else "is not"
-        text = f"header {header.name} ({values}) {verb} {header.value}"
-        parts.append((Match(headers=(header,)), text))
-    for part, text in parts:
+    for part, text in _match_parts(match, head):
         test = compile_matches((part,), pattern)
         if test is not None and not test(head):
             return text
     return "its match is not met"
+
+
+def _match_parts(match: Match, head: Head) -> Iterator[tuple[Match, str]]:
+    """The match as matches of one part each, with the words for a request that fails it."""
+    folded = match.ignore_case
+    shown = f'path "{head.path}"'
+    yield Match(path=match.path, ignore_case=folded), f'{shown} is not "{match.path}"'
+    under = f'{shown} is not under "{match.path_prefix}"'
+    yield Match(path_prefix=match.path_prefix, ignore_case=folded), under
+    start = f'{shown} does not begin with "{match.path_start}"'
+    yield Match(path_start=match.path_start, ignore_case=folded), start
+    yield Match(path_regex=match.path_regex), f"{shown} does not match {match.path_regex}"
+    yield Match(method=match.method), f"method {head.method} is not {match.method}"
+    for header in match.headers:
+        values = ", ".join(head.values(header.name.lower())) or "absent"
+        verb = "does not match" if header.regex else "is not"
+        yield (
+            Match(headers=(header,)),
+            f"header {header.name} ({values}) {verb} {header.value}",
+        )
+    for header in match.without_headers:
+        yield (
+            Match(without_headers=(header,)),
+            f"header {header.name} is there with {header.value}",
+        )
+    for wanted in match.query:
+        value = parameter(head.query, wanted.name)
+        verb = "does not match" if wanted.regex else "is not"
+        given = "absent" if value is None else value
+        yield (
+            Match(query=(wanted,)),
+            f"parameter {wanted.name} ({given}) {verb} {wanted.value}",
+        )
+    if match.also is not None:
+        yield from _match_parts(match.also, head)

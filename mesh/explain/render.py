@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
-from mesh.core.model import Endpoint
-from mesh.explain.decide import Answer, Decision, Leaf, Tried
+from mesh.core.model import Breaker, Budget, Endpoint, Policy
+from mesh.explain.decide import THE_SERVICE, Answer, Decision, Leaf, Tried
 
 _WIDTH: Final = 11  # columns of the first word of a line
 _MOST: Final = 5  # endpoints shown of one backend
@@ -38,10 +39,12 @@ def _sections(decision: Decision, source: str, bypass: str) -> Iterator[tuple[st
         yield "protocol", [_protocol(decision)]
     yield "table", list(_table(decision))
     yield "profile", list(_profile(decision))
+    yield "filters", decision.filters
     yield "split", list(_split(decision))
     yield "endpoints", [line for leaf in decision.leaves for line in _endpoints(leaf)]
     if decision.is_per_request and decision.where != "outside":
-        yield "timeout", [_seconds(decision.timeout)]
+        yield "timeout", list(_timeouts(decision.policy))
+        yield "retry", list(_retry(decision))
     yield "outcome", [_bypassed(decision)] if bypass else list(_outcome(decision))
 
 
@@ -74,12 +77,15 @@ def _protocol(decision: Decision) -> str:
 
 def _table(decision: Decision) -> Iterator[str]:
     if decision.where == "service":
+        unmet = decision.is_per_request and not any(tried.is_met for tried in decision.rules)
         if decision.owner:
             yield f"{decision.owner}: {decision.why_owner}"
+        elif unmet:
+            yield "none of these rules is met"
         else:
             yield "the Service itself: no object routes it"
-    for tried in decision.rules if len(decision.rules) > 1 else ():
-        yield _tried(tried)
+    if len(decision.rules) > 1 or not decision.owner:
+        yield from (_tried(tried) for tried in decision.rules if not _is_default(tried))
     for item in decision.involved:
         judged = item.judged
         if judged.shadowed_by is not None:
@@ -88,6 +94,10 @@ def _table(decision: Decision) -> Iterator[str]:
             yield f"{item.name}: {judged.verdict}"
         for problem in judged.problems:
             yield f"  {problem.path or 'object'}: {problem.message}"
+
+
+def _is_default(tried: Tried) -> bool:
+    return tried.is_met and tried.name == THE_SERVICE
 
 
 def _profile(decision: Decision) -> Iterator[str]:
@@ -115,11 +125,15 @@ def _split(decision: Decision) -> Iterator[str]:
     for leaf in decision.leaves:
         mark = ">" if leaf.is_drawn else " "
         draws = f"  draw {leaf.low:.4g} to {leaf.high:.4g}" if len(decision.leaves) > 1 else ""
-        yield f"{mark} {(leaf.high - leaf.low) * 100:6.2f} %  {_short(leaf.authority)}{draws}"
+        via = f"  by {leaf.source}" if leaf.source else ""
+        yield f"{mark} {(leaf.high - leaf.low) * 100:6.2f} %  {_short(leaf.authority)}{draws}{via}"
+        for text in leaf.filters:
+            yield f"    {text}"
 
 
 def _endpoints(leaf: Leaf) -> Iterator[str]:
-    yield f"{_short(leaf.authority)}: {len(leaf.endpoints) or 'none'}"
+    breaker = f", {_breaker(leaf.breaker)}" if leaf.breaker is not None else ""
+    yield f"{_short(leaf.authority)}: {len(leaf.endpoints) or 'none'}{breaker}"
     for endpoint in leaf.endpoints[:_MOST]:
         yield f"  {_endpoint(endpoint)}"
     if len(leaf.endpoints) > _MOST:
@@ -166,8 +180,46 @@ def _answer(answer: Answer) -> str:
     return f"{answer.status}, mesh-reason: {answer.reason}{origin} ({answer.text})"
 
 
-def _seconds(timeout: float | None) -> str:
-    return "none" if timeout is None else f"{timeout:g}s"
+def _timeouts(policy: Policy) -> Iterator[str]:
+    """The whole request first, then what else is limited."""
+    yield "none" if policy.request is None else f"{policy.request:g}s"
+    others = {
+        "one try": policy.attempt,
+        "response head of one try": policy.headers,
+        "response after the request": policy.response,
+        "silence": policy.idle,
+        "stream": policy.stream,
+    }
+    for name, value in others.items():
+        if value is not None:
+            yield f"{name}: {value:g}s"
+
+
+def _retry(decision: Decision) -> Iterator[str]:
+    """Nothing where only what is always safe is tried again."""
+    retry = decision.policy.retry
+    if retry is None:
+        return
+    when = [str(low) if low == high else f"{low}-{high}" for low, high in retry.statuses]
+    when += [f"grpc {code}" for code in retry.grpc]
+    when += ["what counts as failure"] if retry.on_failure else []
+    when += ["a lost connection"] if retry.on_reset else []
+    when += ["a try that takes too long"] if retry.on_timeout else []
+    most = "as often as the budget allows" if retry.limit is None else f"at most {retry.limit}"
+    yield f"{most}, on {', '.join(when) or 'nothing more than what is always safe'}"
+    yield f"after {retry.backoff:g}s to {retry.max_backoff:g}s, drawn at random"
+    budget = decision.budget or Budget()
+    yield (
+        f"budget: {budget.ratio * 100:g} % of the requests of {budget.ttl:g}s, and "
+        f"{budget.min_per_second:g} a second"
+    )
+
+
+def _breaker(breaker: Breaker) -> str:
+    return (
+        f"each out after {breaker.max_failures} failures in a row for {breaker.min_penalty:g}s "
+        f"to {breaker.max_penalty:g}s"
+    )
 
 
 def _short(authority: str) -> str:
@@ -205,6 +257,9 @@ def _as_json(decision: Decision, source: str) -> dict[str, Any]:
         "route": decision.route or None,
         "backends": [_leaf_json(leaf) for leaf in decision.leaves],
         "timeoutSeconds": decision.timeout,
+        "policy": asdict(decision.policy),
+        "budget": asdict(decision.budget or Budget()),
+        "filters": list(decision.filters),
         "answer": _answer_json(decision.answer),
         "objects": [
             {
@@ -235,6 +290,9 @@ def _leaf_json(leaf: Leaf) -> dict[str, Any]:
         "share": leaf.high - leaf.low,
         "draw": [leaf.low, leaf.high],
         "drawn": leaf.is_drawn,
+        "source": leaf.source or None,
+        "filters": list(leaf.filters),
+        "breaker": asdict(leaf.breaker) if leaf.breaker is not None else None,
         "endpoints": [
             {
                 "address": endpoint.address,

@@ -122,7 +122,9 @@ class Joining:
         if self._is_over or self._server is None:
             return
         self._is_over = True
-        tunnel = Tunnel(self._opening.transport, self._server.transport, self._tunnel_over)
+        tunnel = Tunnel(
+            self._loop, self._opening.transport, self._server.transport, self._tunnel_over
+        )
         self._tunnels.add(tunnel)
         self._src.add(tunnel.client)
         self.hop.tcp.add(tunnel.server)

@@ -247,6 +247,8 @@ class Server:
         self.inbound.sweep(now)
         for client in list(self.keeper.clients):
             client.check(now)
+        for tunnel in list(self.keeper.tunnels):
+            tunnel.check()
         if now - reported >= REPORT_INTERVAL:
             self._report()
             return now

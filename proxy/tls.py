@@ -165,6 +165,9 @@ class TlsLink:
         if not self._lost and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size() + sum(map(len, self._pending))
+
     def get_extra_info(self, name: str) -> Any:
         return self.ssl if name == "ssl_object" else self._transport.get_extra_info(name)
 

@@ -53,6 +53,9 @@ class MemoryTransport:
     def resume_reading(self) -> None:
         self.reading = True
 
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.written))
+
     def get_extra_info(self, name: str) -> Any:
         return None
 

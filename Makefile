@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api bench cluster cluster-down test-cluster lock clean
+.PHONY: help setup demo test check format test-api bench cluster cluster-down test-cluster test-rollouts lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,10 @@ test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.cluster parts
 	@MESH_E2E_ON=node $(BIN)/pytest --timeout 900 tests/e2e tests/cluster/node
+
+test-rollouts: $(STAMP) ## 50 rolling restarts under load on such a node (20 minutes)
+	@deploy/setup.sh --cluster-tools
+	@MESH_E2E_ON=node MESH_E2E_ROLLOUTS=50 $(BIN)/pytest tests/e2e/test_rollouts.py
 
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
 	@deploy/setup.sh --bench-tools

@@ -163,7 +163,7 @@ def read_pod(obj: Object) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         running=status.get("phase") not in ("Succeeded", "Failed"),
         leaving=bool(meta.get("deletionTimestamp")),
-        app_done=_is_app_done(spec, status),
+        app_done=_is_app_done(meta, spec, status),
         created=as_text(meta.get("creationTimestamp")),
         opaque=_port_set(notes, _OPAQUE),
         skip_inbound=_port_set(notes, _SKIP),
@@ -308,9 +308,12 @@ def _container_ports(spec: Mapping[str, Any]) -> dict[int, str]:
     }
 
 
-def _is_app_done(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether every application container has ended and none will be started again."""
-    policy = spec.get("restartPolicy")
+def _is_app_done(
+    meta: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> bool:
+    """Whether every application container has ended and none will be started again: in a pod
+    that is being deleted, none is."""
+    policy = "Never" if meta.get("deletionTimestamp") else spec.get("restartPolicy")
     if policy not in ("Never", "OnFailure"):
         return False
     names = {

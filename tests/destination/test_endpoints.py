@@ -307,16 +307,17 @@ def test_inbound_knows_the_ports_of_the_services_in_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "code", "expected"),
+    ("policy", "code", "leaving", "expected"),
     [
-        ("Never", 1, True),
-        ("OnFailure", 0, True),
-        ("OnFailure", 1, False),
-        ("Always", 0, False),
+        ("Never", 1, False, True),
+        ("OnFailure", 0, False, True),
+        ("OnFailure", 1, False, False),
+        ("Always", 0, False, False),
+        ("Always", 1, True, True),
     ],
 )
-def test_a_job_is_done_when_no_container_will_run_again(
-    policy: str, code: int, expected: bool
+def test_a_pod_is_done_when_no_container_will_run_again(
+    policy: str, code: int, leaving: bool, expected: bool
 ) -> None:
     containers = [{"name": "app"}, {"name": "mesh-proxy"}]
     ended = {"name": "app", "state": {"terminated": {"exitCode": code}}}
@@ -326,6 +327,7 @@ def test_a_job_is_done_when_no_container_will_run_again(
                 "job-1",
                 spec={"restartPolicy": policy, "containers": containers},
                 status={"containerStatuses": [ended, {"name": "mesh-proxy", "state": {}}]},
+                deletionTimestamp="2026-01-01T00:00:00Z" if leaving else None,
             )
         ]
     )

@@ -6,18 +6,27 @@ import datetime
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
+from tests.e2e.workloads import (
+    SERVE,
+    SLEEP,
+    Object,
+    apply,
+    container,
+    job,
+    pod,
+    service,
+    wait_ready,
+    workload,
+)
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 
-Object = dict[str, Any]
-SERVE = ["python", "-m", "http.server", "8080", "--directory", "/opt"]
-SLEEP = ["python", "-c", "import time; time.sleep(3600)"]
+ASK = "import urllib.request as u; print(u.urlopen('http://gateway.shop:8080/healthz').status)"
 _numbers = itertools.count(1)
 
 
@@ -31,47 +40,11 @@ def space(stage: Stage) -> Iterator[str]:
     stage.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def container(stage: Stage, command: list[str], **more: Any) -> Object:
-    return {"name": "app", "image": stage.image, "command": command} | more
-
-
-def pod(name: str, space: str, container: Object, **spec: Any) -> Object:
-    annotations = spec.pop("annotations", {})
-    meta = {"name": name, "namespace": space, "annotations": annotations}
-    body = {"terminationGracePeriodSeconds": 1, "containers": [container]} | spec
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
-
-
-def workload(kind: str, name: str, space: str, container: Object, **spec: Any) -> Object:
-    marks = {"app": name}
-    template = {"metadata": {"labels": marks}, "spec": {"containers": [container]}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {"name": name, "namespace": space},
-        "spec": {"selector": {"matchLabels": marks}, "template": template} | spec,
-    }
-
-
-def apply(stage: Stage, *objects: Object) -> None:
-    stage.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-
-def wait_ready(stage: Stage, space: str, name: str) -> None:
-    stage.kubectl("wait", "--for=condition=Ready", name, "-n", space, "--timeout=90s")
-
-
 def test_every_kind_of_workload_is_meshed_balanced_and_named(stage: Stage, space: str) -> None:
     app = container(stage, SERVE, readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1})
-    headless = {"clusterIP": "None", "selector": {"app": "set"}, "ports": [{"port": 8080}]}
     apply(
         stage,
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "set", "namespace": space},
-            "spec": headless,
-        },
+        service("set", space, clusterIP="None"),
         workload("StatefulSet", "set", space, app, serviceName="set", replicas=2),
         workload("DaemonSet", "daemon", space, app),
         workload("ReplicaSet", "bare-set", space, app, replicas=1),
@@ -97,21 +70,14 @@ def _rows(stage: Stage, space: str, *, count: int) -> list[str]:
 def test_a_pod_of_a_headless_service_is_reached_by_its_own_name(stage: Stage, space: str) -> None:
     ready = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
     app = container(stage, SERVE, readinessProbe=ready)
-    marks = {"app": "set"}
-    service = {"clusterIP": "None", "selector": marks, "ports": [{"name": "http", "port": 8080}]}
     apply(
         stage,
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "set", "namespace": space},
-            "spec": service,
-        },
+        service("set", space, clusterIP="None"),
         workload("StatefulSet", "set", space, app, serviceName="set"),
     )
     stage.kubectl("rollout", "status", "statefulset/set", "-n", space, "--timeout=120s")
 
-    code = "import urllib.request as u; print(u.urlopen('http://set-0.set:8080/').status)"
+    code = ASK.replace("gateway.shop:8080/healthz", "set-0.set:8080/")
     apply(
         stage,
         pod("client", space, container(stage, ["python", "-c", code]), restartPolicy="OnFailure"),
@@ -129,17 +95,36 @@ def _inbound(stage: Stage, space: str, name: str) -> list[str]:
     return [line for line in lines if line.startswith("request_total{") and 'tls="true"' in line]
 
 
-def test_the_proxy_of_a_job_ends_soon_after_its_application(stage: Stage, space: str) -> None:
-    code = "import urllib.request as u; print(u.urlopen('http://gateway.shop:8080/healthz').status)"
-    template = {"restartPolicy": "Never", "containers": [container(stage, ["python", "-c", code])]}
-    job = {"backoffLimit": 3, "template": {"spec": template}}
-    meta = {"name": "once", "namespace": space}
-    apply(stage, {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": job})
+@pytest.mark.parametrize("native", ["true", "false"])
+def test_the_proxy_of_a_job_ends_soon_after_its_application(
+    stage: Stage, space: str, native: str
+) -> None:
+    """Its init container has network, meshed or not."""
+    ask = container(stage, ["python", "-c", ASK])
+    kind = {"mesh/native-sidecar": native}
+    apply(
+        stage,
+        job("once", space, ask, annotations=kind, initContainers=[ask | {"name": "first"}]),
+    )
 
     stage.kubectl("wait", "--for=condition=Complete", "job/once", "-n", space, "--timeout=90s")
 
     (ran,) = (p for p in stage.pods("job-name=once", space) if p["status"]["phase"] == "Succeeded")
     assert _ended(ran, labels.PROXY_CONTAINER) - _ended(ran, "app") <= datetime.timedelta(seconds=5)
+    assert stage.kubectl("logs", "-n", space, "job/once", "-c", "first").split() == ["200"]
+
+
+def test_a_cron_job_is_named_by_its_own_name(stage: Stage, space: str) -> None:
+    made = job("x", space, container(stage, SLEEP), terminationGracePeriodSeconds=1)
+    meta = {"name": "nightly", "namespace": space}
+    spec = {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": made["spec"]}}
+    apply(stage, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": spec})
+    stage.kubectl("create", "job", "nightly-28000000", "--from=cronjob/nightly", "-n", space)
+
+    eventually(lambda: stage.pods("job-name=nightly-28000000", space))
+    wait_ready(stage, space, "pod --selector=job-name=nightly-28000000")
+
+    assert "cj/nightly" in eventually(lambda: _rows(stage, space, count=2))
 
 
 def _ended(pod: Object, name: str) -> datetime.datetime:

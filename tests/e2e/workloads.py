@@ -1,0 +1,68 @@
+"""Objects for end-to-end tests on a node: pods, workloads, Services of a few lines each."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.e2e.stage import Stage
+
+Object = dict[str, Any]
+SERVE = ["python", "-m", "http.server", "8080", "--directory", "/opt"]
+SLEEP = ["python", "-c", "import time; time.sleep(3600)"]
+
+
+def container(stage: Stage, command: list[str], **more: Any) -> Object:
+    return {"name": "app", "image": stage.image, "command": command} | more
+
+
+def pod(name: str, space: str, *containers: Object, **spec: Any) -> Object:
+    """`annotations` go to the metadata, everything else to the spec."""
+    annotations = spec.pop("annotations", {})
+    meta = {"name": name, "namespace": space, "annotations": annotations}
+    body = {"terminationGracePeriodSeconds": 1, "containers": list(containers)} | spec
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
+
+
+def workload(kind: str, name: str, space: str, container: Object, **spec: Any) -> Object:
+    """A Deployment or its like; `pod` is merged into the pod's spec, `annotations` into its
+    metadata."""
+    marks = {"app": name}
+    body = {"containers": [container]} | spec.pop("pod", {})
+    meta = {"labels": marks, "annotations": spec.pop("annotations", {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": space},
+        "spec": {
+            "selector": {"matchLabels": marks},
+            "template": {"metadata": meta, "spec": body},
+            **spec,
+        },
+    }
+
+
+def job(name: str, space: str, container: Object, *, annotations: Any = (), **pod: Any) -> Object:
+    body = {"restartPolicy": "Never", "containers": [container]} | pod
+    template = {"metadata": {"annotations": dict(annotations)}, "spec": body}
+    meta = {"name": name, "namespace": space}
+    spec = {"backoffLimit": 3, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+
+def service(name: str, space: str, port: int = 8080, **spec: Any) -> Object:
+    ports = [{"name": "http", "port": port}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": space},
+        "spec": {"selector": {"app": name}, "ports": ports} | spec,
+    }
+
+
+def apply(stage: Stage, *objects: Object) -> None:
+    stage.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def wait_ready(stage: Stage, space: str, name: str) -> None:
+    stage.kubectl("wait", "--for=condition=Ready", *name.split(), "-n", space, "--timeout=90s")

@@ -66,6 +66,7 @@ async def main(settings: Settings) -> int:
         review=kube.token_review,
         reports=reports,
         proxies=lambda: ProxiesAnswer(hash_bundle(server.snapshot.bundle), server.proxy_statuses()),
+        ask=server.ask,
         mesh_namespace=settings.mesh_namespace,
     )
     admin = make_admin(

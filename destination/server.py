@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from destination.admit import check_pod
@@ -23,8 +23,8 @@ from destination.view import Sight
 from mesh.core import labels
 from mesh.core.errors import ApiError
 from mesh.core.names import WorkloadId, split_authority
-from mesh.core.report import ProxyStatus, Report
-from mesh.core.wire import ConnectFailure, Hello
+from mesh.core.report import ProxyAnswer, ProxyStatus, Report
+from mesh.core.wire import Ask, ConnectFailure, Hello, Told
 from mesh.runtime.credentials import Credentials
 from mesh.runtime.listen import open_listeners
 from mesh.runtime.tls import rotating_server_context
@@ -35,6 +35,8 @@ _HANDSHAKE_SECONDS: Final = 5.0
 _SHUTDOWN_SECONDS: Final = 1.0
 _ROUND: Final = 64  # sessions per turn of the loop
 _SHORTEST_GAP: Final = 0.002  # seconds between two rounds
+ASK_SECONDS: Final = 2.0  # that a proxy has to answer a person
+MOST_ASKED: Final = 500  # proxies asked for one question
 _RECHECK_GAP: Final = 5.0  # seconds between two checks of one failing address
 
 
@@ -86,6 +88,8 @@ class StreamServer:
         self._next_round = 0.0
         self._changed_at: float | None = None
         self._checked: dict[str, float] = {}
+        self._asked: dict[int, tuple[Session, asyncio.Future[str]]] = {}
+        self._asks = 0
 
     # -- life -------------------------------------------------------------------------------
 
@@ -261,6 +265,45 @@ class StreamServer:
         """All connected proxies, for `mesh check --proxy`."""
         now = asyncio.get_running_loop().time()
         return tuple(session.status(now) for session in sorted(self.sessions, key=_by_name))
+
+    async def ask(
+        self, what: str, query: Mapping[str, str], *, namespace: str = "", pod: str = ""
+    ) -> tuple[ProxyAnswer, ...]:
+        """Ask connected proxies something, at most MOST_ASKED at once; those that answer in
+        time, by name."""
+        chosen = [
+            session
+            for session in sorted(self.sessions, key=_by_name)
+            if session.state is State.OPEN
+            and namespace in ("", session.key[0])
+            and pod in ("", session.key[1])
+        ][:MOST_ASKED]
+        waiting = {self._ask(session, what, query): session for session in chosen}
+        try:
+            if waiting:
+                await asyncio.wait(waiting, timeout=ASK_SECONDS)
+            return tuple(
+                ProxyAnswer(*session.key, future.result())
+                for future, session in waiting.items()
+                if future.done()
+            )
+        finally:
+            for future in waiting:
+                future.cancel()
+            self._asked = {key: asked for key, asked in self._asked.items() if not asked[1].done()}
+
+    def _ask(self, session: Session, what: str, query: Mapping[str, str]) -> asyncio.Future[str]:
+        self._asks += 1
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._asked[self._asks] = session, future
+        session.ask(Ask(self._asks, what, dict(query)))
+        return future
+
+    def told(self, session: Session, told: Told) -> None:
+        """A proxy has answered."""
+        asked, future = self._asked.get(told.id, (None, None))
+        if asked is session and future is not None and not future.done():
+            future.set_result(told.body)
 
     async def _ask_api(self, session: Session, hello: Hello, peer: WorkloadId) -> None:
         try:

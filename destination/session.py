@@ -29,6 +29,7 @@ from mesh.core.report import ProxyStatus, Report
 from mesh.core.wire import (
     WIRE_VERSION,
     Ack,
+    Ask,
     ConnectFailure,
     FrameReader,
     Hello,
@@ -38,6 +39,7 @@ from mesh.core.wire import (
     Refusal,
     ReportMessage,
     Subscribe,
+    Told,
     UpdateMessage,
     encode,
 )
@@ -84,6 +86,7 @@ class Hub(Protocol):
     def wants(self, session: Session) -> None: ...
     def failed(self, session: Session, failure: ConnectFailure) -> None: ...
     def reported(self, session: Session, report: Report) -> None: ...
+    def told(self, session: Session, told: Told) -> None: ...
 
 
 class Session(asyncio.Protocol):
@@ -159,6 +162,10 @@ class Session(asyncio.Protocol):
         for frame in frames_of(for_wire(update, wire), first=old is None):
             self._send(frame)
         return True
+
+    def ask(self, ask: Ask) -> None:
+        """Pass a person's question on."""
+        self._write(ask)
 
     def disconnect(self, reason: str, message: str) -> None:
         """End the stream on our side."""
@@ -249,6 +256,8 @@ class Session(asyncio.Protocol):
                 self.acked, self.bundle_hash = version, bundle_hash[:64]
             case ConnectFailure() if self.state is State.OPEN:
                 self._hub.failed(self, message)
+            case Told() if self.state is State.OPEN:
+                self._hub.told(self, message)
             case ReportMessage(report) if self.state in (State.SUBSCRIBING, State.OPEN):
                 self.leaf_not_after = report.leaf_not_after
                 self._hub.reported(self, report)

@@ -1,4 +1,4 @@
-"""GET /v1/reports and /v1/proxies on the admin port, for holders of a viewer's token.
+"""GET /v1/reports, /v1/proxies and /v1/ask on the admin port, for holders of a viewer's token.
 
 The token is of service account mesh-viewer with our audience; the right to create one is the
 permission to read. It comes in `x-mesh-token`, since the API server's proxy strips the header
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -19,7 +19,7 @@ from aiohttp import web
 from destination.reports import LONGEST_WINDOW, ReportKeeper
 from mesh.core import labels
 from mesh.core.errors import ApiError
-from mesh.core.report import ProxiesAnswer
+from mesh.core.report import AskedAnswer, ProxiesAnswer, ProxyAnswer
 from mesh.kube.client import Reviewed
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,15 @@ Review = Callable[[str, Sequence[str]], Awaitable[Reviewed]]
 _REMEMBERED: Final = 30.0  # seconds that a review's answer is taken as given
 _MOST_REMEMBERED: Final = 1024
 _LONGEST_TOKEN: Final = 16 * 1024
+_LONGEST_QUESTION: Final = 16 * 1024
+
+
+class AskProxies(Protocol):
+    """Asks connected proxies; see `StreamServer.ask`."""
+
+    def __call__(
+        self, what: str, query: Mapping[str, str], *, namespace: str = "", pod: str = ""
+    ) -> Awaitable[tuple[ProxyAnswer, ...]]: ...
 
 
 class ViewerRoutes:
@@ -40,12 +49,14 @@ class ViewerRoutes:
         review: Review,
         reports: ReportKeeper,
         proxies: Callable[[], ProxiesAnswer],
+        ask: AskProxies,
         mesh_namespace: str = labels.MESH_NAMESPACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._review = review
         self._reports = reports
         self._proxies = proxies
+        self._ask = ask
         self._viewer = (mesh_namespace, labels.VIEWER)
         self._clock = clock
         self._known: dict[bytes, tuple[float, str]] = {}  # digest -> until, refusal or ""
@@ -54,6 +65,7 @@ class ViewerRoutes:
         return [
             web.get("/v1/reports", self._get_reports),
             web.get("/v1/proxies", self._get_proxies),
+            web.get("/v1/ask", self._get_ask),
         ]
 
     async def _get_reports(self, request: web.Request) -> web.Response:
@@ -72,6 +84,16 @@ class ViewerRoutes:
     async def _get_proxies(self, request: web.Request) -> web.Response:
         await self._check(request)
         return _json(self._proxies())
+
+    async def _get_ask(self, request: web.Request) -> web.Response:
+        """A question to one proxy, or to those of a namespace, or to all that are here."""
+        await self._check(request)
+        query = dict(request.query)
+        what = query.pop("what", "")
+        namespace, pod = query.pop("namespace", ""), query.pop("pod", "")
+        if not what or sum(map(len, query.values())) > _LONGEST_QUESTION:
+            raise web.HTTPBadRequest(text="what: expected a word, and a question of 16 KiB at most")
+        return _json(AskedAnswer(await self._ask(what, query, namespace=namespace, pod=pod)))
 
     async def _check(self, request: web.Request) -> None:
         """Refuse whoever does not hold a viewer's token."""

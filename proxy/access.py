@@ -13,6 +13,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any, Final
 
+from mesh.core.labels import H_REQUEST_ID
+from proxy import guard
 from proxy.exchange import Exchange
 
 MAX_WAITING: Final = 256 * 1024  # bytes of lines not yet written
@@ -59,6 +61,7 @@ class AccessLog:
             "request_bytes": exchange.request_bytes,
             "response_bytes": exchange.response_bytes,
             "seconds": round(seconds, 6),
+            "request_id": _text(guard.get(request.fields, H_REQUEST_ID) or b""),
         }
         now = self._clock()
         line = self._json_line(entry, now) if self._json else _text_line(entry, now)
@@ -91,7 +94,7 @@ def _text_line(entry: dict[str, Any], now: float) -> str:
         f"{entry['client']} {entry['client_id'] or '-'} - [{stamp}] "
         f'"{entry["method"]} {entry["uri"]} {entry["version"]}" '
         f"{entry['status']} {entry['response_bytes']} {entry['seconds']:.6f} "
-        f"{entry['direction']} {entry['reason'] or '-'}\n"
+        f"{entry['direction']} {entry['reason'] or '-'} {entry['request_id'] or '-'}\n"
     )
 
 

@@ -71,7 +71,7 @@ class Attempts:
         asked = plan.retry is not None and plan.retry.on_timeout
         if outcome is Outcome.TRY_TIMEOUT and asked and self._again(exchange, plan):
             return
-        exchange.answer(outcome, plan.origin)
+        self.answer(exchange, outcome)
 
     def headers(self, exchange: Exchange) -> Fields:
         """What the next proxy is told of this try: how long it may take, which one it is."""
@@ -87,6 +87,18 @@ class Attempts:
         if journey.tries or not journey.budgeted:
             fields += (H_ATTEMPT, COLON, b"%d" % (journey.tries + 1 + (not journey.budgeted)), CRLF)
         return fields
+
+    def answer(
+        self, exchange: Exchange, outcome: Outcome, detail: str = "", *, status: int = 0
+    ) -> None:
+        """Give up: tell the client why, which object is responsible, and the request's id."""
+        exchange.answer(
+            outcome,
+            exchange.plan.origin,
+            detail,
+            status=status,
+            more=self._out.journal.fields(exchange),
+        )
 
     # -- failures ----------------------------------------------------------------------------
 
@@ -133,7 +145,7 @@ class Attempts:
             and self._again(exchange, plan)
         ):
             return
-        exchange.answer(outcome, plan.origin, detail)
+        self.answer(exchange, outcome, detail)
 
     # -- responses ---------------------------------------------------------------------------
 

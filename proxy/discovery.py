@@ -25,6 +25,7 @@ from mesh.core.names import WorkloadId, join_address
 from mesh.core.report import Report
 from mesh.core.wire import (
     Ack,
+    Ask,
     ConnectFailure,
     FrameReader,
     Hello,
@@ -34,6 +35,7 @@ from mesh.core.wire import (
     Refusal,
     ReportMessage,
     Subscribe,
+    Told,
     UpdateMessage,
     encode,
 )
@@ -74,6 +76,7 @@ class StreamCredentials(Protocol):
 
 Done = Callable[[Target | None], None]
 OnChange = Callable[[View, Update], None]
+OnAsk = Callable[[str, Mapping[str, str], Callable[[str], None]], None]
 
 
 class Discovery:
@@ -109,6 +112,7 @@ class Discovery:
         self._used: dict[str, float] = {}  # subscribed address -> when it was last asked for
         self._waiting: dict[str, list[_Waiter]] = {}
         self._in_use: Callable[[str], bool] = lambda address: True
+        self._on_ask: OnAsk | None = None
         self._report: Report | None = None
         self._failures: dict[str, float] = {}
         self._away_since: float | None = None
@@ -148,6 +152,10 @@ class Discovery:
         """Let `in_use` say of an address that was not asked for in a while whether something
         still goes there; if not, it is no longer subscribed. Without it nothing is dropped."""
         self._in_use = in_use
+
+    def on_ask(self, answer: OnAsk) -> None:
+        """Let `answer(what, query, reply)` answer what a person asks this proxy."""
+        self._on_ask = answer
 
     def connect_failed(self, address: str, authority: str, reason: str) -> None:
         """Tell destination that an endpoint could not be reached, at most once a second each."""
@@ -267,6 +275,8 @@ class Discovery:
         match message:
             case UpdateMessage(update, first):
                 self._apply(update, first)
+            case Ask(id, what, query) if self._on_ask is not None:
+                self._on_ask(what, query, lambda body: self._send(Told(id, body)))
             case Refusal(reason, text):
                 log.warning("refused by destination reason=%s message=%.200s", reason, text)
                 if self._stream is not None:

@@ -70,9 +70,10 @@ class Pipeline(Protocol):
 class Journey:
     """What only some exchanges have: tries beyond the first, changes, a deadline."""
 
-    __slots__ = ("budgeted", "came", "deadline", "mirrors", "original", "tries")
+    __slots__ = ("budgeted", "came", "deadline", "id", "mirrors", "original", "tries")
 
     def __init__(self) -> None:
+        self.id = b""  # that a person may ask about
         self.came: bytes | None = None  # the id under which an inbound request is remembered
         self.tries = 0  # sent again because a route says so
         self.budgeted = True  # whether what comes from here may be tried again at all
@@ -241,10 +242,17 @@ class Exchange:
             server.cancel()
 
     def answer(
-        self, outcome: Outcome, origin: str = "", detail: str = "", *, status: int = 0
+        self,
+        outcome: Outcome,
+        origin: str = "",
+        detail: str = "",
+        *,
+        status: int = 0,
+        more: Fields | None = None,
     ) -> None:
         """Reply without a server; in the middle of a response, cut it instead. `detail` is a
-        reason more exact than the outcome's, `status` another one than its own."""
+        reason more exact than the outcome's, `status` another one than its own, `more` are
+        further fields."""
         kind = outcome.value
         reason = detail or kind.reason
         status = status or kind.status
@@ -253,6 +261,8 @@ class Exchange:
         else:
             fields = reply_fields(reason, kind.text, origin, closes=kind.closes)
             response = Response(status, phrase(status), fields)
+        if more:
+            response.fields += more
         response.keep_alive = not kind.closes
         self.reply(response, reason)
 

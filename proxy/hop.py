@@ -98,6 +98,11 @@ class Hop:
         return self.take_stream() or self.pool.take()
 
     @property
+    def connections(self) -> int:
+        """How many connections there are, idle or not."""
+        return self.pool.open + len(self._links)
+
+    @property
     def is_in_use(self) -> bool:
         """Whether there is a connection."""
         return self.pool.open > 0 or bool(self._links)

@@ -35,6 +35,7 @@ from proxy.hop import Hop
 from proxy.http1 import COLON, CRLF, Response
 from proxy.http2_frames import STRANGER
 from proxy.joining import Joining
+from proxy.journal import Journal
 from proxy.lineage import Lineage
 from proxy.mirror import Mirrors
 from proxy.opening import SILENCE, Opening
@@ -78,6 +79,7 @@ class Outbound:
         self._settings = settings
         self.attempts = Attempts(self)
         self.lineage = lineage or Lineage()
+        self.journal = Journal()
         self.mirrors = Mirrors(self)
         self.requires_tls = settings.require_tls or discovery.view.inbound.require_tls
         discovery.on_change(self._on_change)
@@ -226,7 +228,7 @@ class OutboundConnection:
         if hop is None or (hop.mesh is None and out.requires_tls and not hop.is_local):
             self._deny(exchange, plan, hop)
             return
-        if plan.has_timers or request.is_http2 or out.lineage.known:
+        if plan.has_timers or request.is_http2 or out.lineage.known or out.access.is_on:
             self._limit(exchange, plan)
         series = plan.series.get(hop) or out.targets.http_series(plan, hop)
         series.requests += 1
@@ -267,6 +269,8 @@ class OutboundConnection:
         """Start the timers of a request: its rule's, its caller's, those of the request that
         the application serves with it."""
         out, deadline = self._out, None
+        if out.access.is_on:
+            out.journal.tag(exchange)
         if exchange.request.is_http2:
             seconds = allowed(exchange.request)
             deadline = exchange.started + seconds if seconds is not None else None
@@ -314,10 +318,10 @@ class OutboundConnection:
 
     def _deny(self, exchange: Exchange, plan: Plan, hop: Hop | None) -> None:
         if hop is not None:
-            exchange.answer(Outcome.UNMESHED_TARGET, plan.origin)
+            self._out.attempts.answer(exchange, Outcome.UNMESHED_TARGET)
             return
         outcome, status = plan.why_nobody()
-        exchange.answer(outcome, plan.origin, status=status)
+        self._out.attempts.answer(exchange, outcome, status=status)
 
     def _hand(self, exchange: Exchange, hop: Hop) -> None:
         """The exchange counts in the load of this endpoint, and of no other."""
@@ -336,6 +340,8 @@ class OutboundConnection:
         if exchange.load is not None and exchange.tried is None:
             now = monotonic()
             exchange.load.observe(now - exchange.started, now)
+        if response.status >= 500:
+            response.fields = response.fields + self._out.journal.fields(exchange)
         plan: Plan = exchange.plan
         if plan.is_watched or plan.backend.breakers is not None or exchange.timer is not None:
             return self._out.attempts.examine(exchange, plan, response)
@@ -358,6 +364,8 @@ class OutboundConnection:
         series.record(status, failed, error, exchange.started, now)
         if not failed:
             plan.budget.earned += 1
+        if failed or self._out.access.is_on:
+            self._remember(exchange, now)
         if self._out.access.is_on:
             self._out.access.write(
                 "outbound",
@@ -366,6 +374,11 @@ class OutboundConnection:
                 identity="",
                 seconds=now - exchange.started,
             )
+
+    def _remember(self, exchange: Exchange, now: float) -> None:
+        """Someone may ask about this one."""
+        out = self._out
+        out.journal.keep(exchange, address=self._address, view=out.discovery.view.version, now=now)
 
     def refused(self, error: PeerError) -> None:
         self._out.telemetry.count("outbound_http_errors_total", error=error.reason)

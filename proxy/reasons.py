@@ -389,7 +389,7 @@ Every answer that a proxy makes itself says why:
 
 First the reason, one of the words below; behind it the object and the position of the rule
 responsible, where there is one. gRPC clients find the same in `grpc-message`. The access log
-carries the word in its last field, the metrics in the label `error`. `mesh explain` replays
+carries the word, the metrics do in the label `error`. `mesh explain` replays
 the decision.
 
 This page is printed from the proxy's own table (`python -m proxy.reasons`).

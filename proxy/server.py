@@ -36,6 +36,7 @@ from proxy.discovery import make_hello
 from proxy.exposition import write_metrics
 from proxy.hop import Hop
 from proxy.inbound import Inbound
+from proxy.inspect import Inspector
 from proxy.lineage import Lineage
 from proxy.original import FindOriginal, find_original
 from proxy.outbound import Outbound
@@ -158,6 +159,8 @@ class Server:
             dial=lambda host, port, opened, failed: dialler.dial(host, port, None, opened, failed),
             pod_ips=settings.pod_ips,
         )
+        self.inspector = Inspector(self.outbound)
+        discovery.on_ask(self.inspector.answer)
         self._servers: list[asyncio.AbstractServer] = []
         self._stopping = Stopping(
             is_native=settings.native_sidecar, hard_stop=settings.drain_timeout

@@ -270,6 +270,10 @@ class Targets:
             self._fill(state, self._discovery.service(authority))
         return state
 
+    def backends(self) -> dict[str, BackendState]:
+        """All Service ports that traffic has led to."""
+        return self._backends
+
     def budget(self, authority: str, rule: Budget | None) -> RetryBudget:
         """What the retries of one service are paid from; it outlives the view."""
         rule = rule or Budget()

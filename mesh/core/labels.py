@@ -61,6 +61,7 @@ H_PROXY_ERROR: Final = b"l5d-proxy-error"
 H_PROXY_CONNECTION: Final = b"l5d-proxy-connection"
 H_CLIENT_ID: Final = b"l5d-client-id"
 H_REQUEST_ID: Final = b"x-request-id"
+H_MESH_REQUEST_ID: Final = b"mesh-request-id"  # of a request that failed, for mesh explain
 H_DEADLINE: Final = b"mesh-deadline"  # milliseconds that a request may still take
 H_ATTEMPT: Final = b"mesh-attempt"  # which try of a request this is; absent: the first
 H_RETRY: Final = b"mesh-retry"  # "no" on a response: trying again would not help

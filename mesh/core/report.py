@@ -208,6 +208,22 @@ class ProxiesAnswer:
     proxies: tuple[ProxyStatus, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyAnswer:
+    """What one proxy said to a person's question: JSON as text."""
+
+    namespace: str
+    pod: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAnswer:
+    """The body of GET /v1/ask on destination's admin port: the proxies that answered."""
+
+    answers: tuple[ProxyAnswer, ...] = ()
+
+
 def window_of(
     history: Sequence[tuple[float, Report]],
     *,

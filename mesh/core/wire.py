@@ -71,6 +71,21 @@ class Pong(msgspec.Struct, tag_field="type", tag="pong", frozen=True):
     id: int = 0
 
 
+class Ask(msgspec.Struct, tag_field="type", tag="ask", frozen=True):
+    """Down: a person asks this proxy something. `what` is a word of `proxy.inspect`."""
+
+    id: int
+    what: str
+    query: dict[str, str] = {}
+
+
+class Told(msgspec.Struct, tag_field="type", tag="told", frozen=True):
+    """Up: the answer to an Ask, JSON as text."""
+
+    id: int
+    body: str
+
+
 class UpdateMessage(msgspec.Struct, tag_field="type", tag="update", frozen=True):
     """Down: the next step of this proxy's view. The first one after Hello is complete."""
 
@@ -86,13 +101,35 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal", frozen=True):
 
 
 Message = (
-    Hello | Subscribe | Ack | ConnectFailure | ReportMessage | Ping | Pong | UpdateMessage | Refusal
+    Hello
+    | Subscribe
+    | Ack
+    | ConnectFailure
+    | ReportMessage
+    | Ping
+    | Pong
+    | Ask
+    | Told
+    | UpdateMessage
+    | Refusal
 )
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _TYPES = frozenset(
-    ("hello", "subscribe", "ack", "failure", "report", "ping", "pong", "update", "refusal")
+    (
+        "hello",
+        "subscribe",
+        "ack",
+        "failure",
+        "report",
+        "ping",
+        "pong",
+        "ask",
+        "told",
+        "update",
+        "refusal",
+    )
 )
 
 

@@ -43,6 +43,9 @@ class FakeDiscovery:
     def keep(self, in_use: Callable[[str], bool]) -> None:
         self.in_use = in_use
 
+    def on_ask(self, answer: Callable[..., None]) -> None:
+        self.ask = answer
+
     def connect_failed(self, address: str, authority: str, reason: str) -> None:
         self.failures.append((address, authority, reason))
 

@@ -24,6 +24,7 @@ from mesh.kube.client import KubeClient
 INJECTED: Final = "Injected"
 SKIPPED: Final = "InjectionSkipped"
 DOUBTFUL: Final = "InjectionWarning"
+MISSED: Final = "InjectionMissed"
 
 _QUEUE: Final = 256
 _REMEMBERED: Final = 1024  # workloads and news

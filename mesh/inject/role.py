@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.inject.events import EventWriter
+from mesh.inject.reconcile import Reconciler
 from mesh.inject.serving import ServingKeeper
 from mesh.inject.settings import Settings
 from mesh.inject.view import ClusterView
@@ -44,6 +45,7 @@ def build(
     )
     view = ClusterView(client, namespace=settings.mesh_namespace, on_webhooks=keeper.look)
     events = EventWriter(client, instance=settings.pod_name)
+    reconciler = Reconciler(client, view, events.tell, registry)
     metrics.not_after.set_function(lambda: keeper.serving.not_after if keeper.serving else 0.0)
     metrics.events_lost.set_function(lambda: float(events.lost))
     host = settings.host.strip()
@@ -66,5 +68,6 @@ def build(
     life.add("view", run=view.run)
     life.add("events", run=events.run)
     life.add("serving", run=keeper.run)
+    life.add("reconciler", run=reconciler.run)
     life.add("webhook", start=server.start, drain=server.drain, stop=server.stop)
     return server, admin

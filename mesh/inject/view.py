@@ -68,6 +68,10 @@ class ClusterView:
             missing.append("version of the API server")
         return missing
 
+    def known_namespace(self, name: str) -> Namespace | None:
+        """The namespace, if the watch has told it."""
+        return self._namespaces.get(name)
+
     async def namespace(self, name: str) -> Namespace:
         """The namespace as known, else as read now. Raises ApiError."""
         known = self._namespaces.get(name)

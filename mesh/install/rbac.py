@@ -90,7 +90,7 @@ def _inject_cluster() -> list[Rule]:
     group = "admissionregistration.k8s.io"
     mutating, validating = "mutatingwebhookconfigurations", "validatingwebhookconfigurations"
     return [
-        _rule("", ["namespaces", "nodes"], READ),
+        _rule("", ["namespaces", "nodes", "pods"], READ),
         _rule("apps", ["replicasets"], ["get"]),
         _rule("", ["events"], ["create", "patch"]),
         _rule(group, [mutating, validating], READ),

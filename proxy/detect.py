@@ -51,6 +51,12 @@ def classify(data: bytes) -> Verdict | None:
     return _classify_line(data)
 
 
+def classify_http2(data: bytes) -> Verdict | None:
+    """The same where HTTP/2 is declared: bytes that are nothing we know break its rules."""
+    verdict = classify(data)
+    return Verdict.HTTP2 if verdict is Verdict.OPAQUE else verdict
+
+
 def _classify_tls(data: bytes) -> Verdict | None:
     """Handshake record, TLS 1.0 to 1.3 on the record layer, ClientHello inside."""
     head = data[:6]

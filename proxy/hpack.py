@@ -353,8 +353,20 @@ def _get_text(block: bytes, at: int) -> tuple[bytes, int]:
     return (_read_huffman(text) if is_huffman else text), end
 
 
+# Bits of each octet's Huffman code (RFC 7541, Appendix B).
+_CODE_BITS: Final = bytes.fromhex(
+    "0d171c1c1c1c1c1c1c181e1c1c1e1c1c1c1c1c1c1c1c1e1c1c1c1c1c1c1c1c1c060a0a0c0d06080b0a0a080b"
+    "080606060505050606060606060607080f060c0a0d0607070707070707070707070707070707070707070707"
+    "0807080d130d0e060f05060506050606060507070606060506070605050607070707070f0b0e0d1c14161414"
+    "1616161716171717171718171818161718171717171516171617171816151416161717151716161815161717"
+    "151516151716171714161616171616171a1a1413161716191a1a1a1b1b1a181913151a1b1b1a1b1815151a1a"
+    "1c1b1b1b14181415161515171616191918181a171a1b1a1a1b1b1b1b1b1c1b1b1b1b1b1a"
+)
+
+
 def _read_huffman(text: bytes) -> bytes:
-    """Huffman text, by jh2: no proxy of ours sends any, so nobody pays for the import."""
+    """Huffman text, by jh2: no proxy of ours sends any, so a pod without HTTP/2 applications
+    does not pay for the import. The padding is ours to check: ones, less than an octet."""
     from jh2._hazmat import Decoder as Jh2Decoder  # type: ignore[import-untyped]
 
     block = bytearray(b"\x00\x01a")
@@ -365,4 +377,8 @@ def _read_huffman(text: bytes) -> bytes:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         raise PeerError("bad_block", "Huffman text that does not read") from None
-    return bytes(value) if isinstance(value, bytes) else value.encode("latin-1")
+    value = bytes(value) if isinstance(value, bytes) else value.encode("latin-1")
+    padding = 8 * len(text) - sum(map(_CODE_BITS.__getitem__, value))
+    if not 0 <= padding < 8 or (padding and ~text[-1] & ((1 << padding) - 1)):
+        raise PeerError("bad_block", "Huffman text that ends in other than ones")
+    return value

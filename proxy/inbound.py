@@ -29,7 +29,7 @@ from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import Verdict, classify, read_hello
+from proxy.detect import Verdict, classify, classify_http2, read_hello
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey
 from proxy.heads import RequestHead, path_of
@@ -243,6 +243,8 @@ class InboundConnection:
         protocol = self._in.protocol(self._port)
         if protocol is Protocol.HTTP1:
             return Verdict.HTTP1.value
+        if protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
+            return classify_http2(data)
         return Verdict.OPAQUE.value if protocol in _OPAQUE else classify(data)
 
     def _decided(self, verdict: str) -> None:

@@ -28,7 +28,7 @@ from proxy.answer import Outcome, dial_outcome, phrase, reply_fields
 from proxy.attempts import Attempts, allowed, journey_of
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, read_hello
+from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, classify_http2, read_hello
 from proxy.exchange import Exchange
 from proxy.filters import FilterSet
 from proxy.hop import Hop
@@ -156,7 +156,7 @@ class OutboundConnection:
         elif protocol in _OPAQUE or self._out.verdicts.is_opaque(self._state.key):
             self._serve_opaque()
         elif protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
-            self._opening.decide(classify, self._decided, otherwise=Verdict.OPAQUE)
+            self._opening.decide(classify_http2, self._decided, otherwise=Verdict.HTTP2)
         else:
             patience = self._out.verdicts.patience(self._state.key, SILENCE)
             self._opening.decide(

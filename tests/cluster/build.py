@@ -31,10 +31,12 @@ class Program:
     title: str
     duration: str = "some seconds"
     version_of: str = ""  # the required module whose version it shows
+    package: str = "."  # what to build, where it is not main.go but a tool of another module
 
     @property
     def name(self) -> str:
-        return self.sources.name
+        tool = self.package.rpartition("/")[2]
+        return self.sources.name if tool == "." else f"{self.sources.name}-{tool}"
 
     @property
     def folder(self) -> Path:
@@ -108,7 +110,7 @@ def _build(program: Program, made: Path, log: Path) -> None:
     sys.stderr.write(f"building {program.title}: {program.duration}, log in {log}\n")
     command = [
         *("nice", "-n", "15", go, "build", "-p", str(JOBS), "-trimpath"),
-        *("-ldflags", link_flags(program), "-o", str(made), "."),
+        *("-ldflags", link_flags(program), "-o", str(made), program.package),
     ]
     try:
         with log.open("w") as output:

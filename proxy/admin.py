@@ -33,14 +33,14 @@ class Admin:
         self,
         *,
         loop: AbstractEventLoop,
-        is_ready: Callable[[], bool],
+        waiting_for: Callable[[], list[str]],
         metrics: Callable[[], str],
         view: Callable[[], View],
         dial: Callable[[str, int, Callable[[Any], None], Callable[[str], None]], Any],
         pod_ips: tuple[str, ...],
     ) -> None:
         self.loop = loop
-        self.is_ready = is_ready
+        self.waiting_for = waiting_for
         self.metrics = metrics
         self.view = view
         self.dial = dial
@@ -118,8 +118,8 @@ class AdminConnection:
         if path == "/live":
             self._reply(200, "live\n")
         elif path == "/ready":
-            ready = self._admin.is_ready()
-            self._reply(200 if ready else 503, "ready\n" if ready else "not ready\n")
+            waits = ", ".join(self._admin.waiting_for())
+            self._reply(503 if waits else 200, f"waiting for {waits}\n" if waits else "ready\n")
         elif path == "/metrics":
             self._reply(200, self._admin.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
         elif path.startswith("/probe/tcp/"):

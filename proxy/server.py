@@ -51,6 +51,7 @@ from proxy.tls import Flusher
 log = logging.getLogger(__name__)
 
 HOLD: Final = 5.0  # seconds to wait for leaf and view before taking connections all the same
+TELL: Final = 0.8  # seconds until the log says what the proxy waits for
 SPARE_FDS: Final = 32  # kept for admin, discovery and identity
 
 Accept = Callable[[Transport, str, int], None]
@@ -153,7 +154,7 @@ class Server:
         )
         self.admin = Admin(
             loop=loop,
-            is_ready=self.is_ready,
+            waiting_for=self.waiting_for,
             metrics=self.metrics,
             view=lambda: discovery.view,
             dial=lambda host, port, opened, failed: dialler.dial(host, port, None, opened, failed),
@@ -201,8 +202,20 @@ class Server:
 
     def is_ready(self) -> bool:
         """Leaf and first view are there, and the end has not begun."""
-        is_serving = self._stopping.phase is Phase.SERVING
-        return is_serving and self._credentials.ready and self._discovery.ready
+        return not self.waiting_for()
+
+    def waiting_for(self) -> list[str]:
+        """What keeps this proxy from being ready, for people; empty when it is."""
+        if self._stopping.phase is not Phase.SERVING:
+            return ["nothing: stopping"]
+        waits, settings = [], self._settings
+        if not self._credentials.ready:
+            reason = self._credentials.last_reason or "no answer yet"
+            waits.append(f"a certificate from {_place(settings.identity_address)} ({reason})")
+        if not self._discovery.ready:
+            reason = self._discovery.last_reason or "no answer yet"
+            waits.append(f"the first view from {_place(settings.destination_address)} ({reason})")
+        return waits
 
     # -- running -----------------------------------------------------------------------------
 
@@ -237,11 +250,15 @@ class Server:
 
     async def _hold(self) -> None:
         """Wait for leaf and view, but not for ever."""
-        until = monotonic() + HOLD
-        while not self.is_ready() and not self._asked.is_set():
-            if monotonic() >= until:
-                log.warning("serving before being ready: no leaf or no view yet")
+        began, is_told = monotonic(), False
+        while (waits := self.waiting_for()) and not self._asked.is_set():
+            waited = monotonic() - began
+            if waited >= HOLD:
+                log.warning("serving before being ready: waiting for %s", ", ".join(waits))
                 return
+            if waited >= TELL and not is_told:
+                is_told = True
+                log.warning("not ready: waiting for %s", ", ".join(waits))
             await self._sleep(0.01)
 
     def _tick(self, reported: float) -> float:
@@ -352,6 +369,10 @@ async def run(settings: Settings, environ: Mapping[str, str]) -> int:
         await asyncio.wait(tasks, timeout=1.0)
         await server.close()  # the loop would wait for open sockets for ever
     return 0
+
+
+def _place(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"
 
 
 def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -48,7 +48,9 @@ def proxies_are_ready(facts: Facts) -> Iterator[Fault]:
                 f"`kubectl {where} describe pod {name_of(pod)}`, "
                 f"`kubectl {where} logs {name_of(pod)} -c {labels.PROXY_CONTAINER}`"
             )
-            yield Fault(_pod(pod), describe_pod(pod), remedy)
+            said = facts.waits.get(f"{namespace_of(pod)}/{name_of(pod)}")
+            what = describe_pod(pod) + (f"; its proxy is {said}" if said else "")
+            yield Fault(_pod(pod), what, remedy)
 
 
 def proxies_are_connected(facts: Facts) -> Iterator[Fault]:

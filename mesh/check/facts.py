@@ -115,5 +115,6 @@ class Facts:
     dry_run: Read[Object] = _UNREAD_OBJECT  # the annotated pod as admission gave it back
     proxies: Read[ProxiesAnswer] = field(default_factory=Read)
     pods: Read[list[Object]] = _UNREAD  # of all namespaces, or of one
+    waits: Mapping[str, str] = field(default_factory=dict)  # namespace/pod -> what /ready said
     routing: Read[list[Object]] = _UNREAD  # ServiceProfiles and TrafficSplits
     clashes: tuple[Clash, ...] = ()

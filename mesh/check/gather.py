@@ -22,6 +22,7 @@ from mesh.check.catalogue import Mode
 from mesh.check.facts import Facts, Handshake, Read, Right, Skew
 from mesh.check.packages import find_clashes
 from mesh.check.trust import CERTIFICATE_KEY
+from mesh.check.waiting import ask_unready
 from mesh.check.webhook import probe_namespace, probe_pod
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
@@ -134,7 +135,7 @@ class _Gathering:
             self._issuer,
         ]
         if mode is Mode.PROXY:
-            jobs += [self._list("pods", "pods", self._request.namespace), self._routing]
+            jobs += [self._pods, self._routing]
         return jobs
 
     def _list(self, name: str, resource: str, namespace: str | None = None) -> Job:
@@ -149,6 +150,12 @@ class _Gathering:
             self._values[name] = await read(lambda: self._client.get(resource, obj, where))
 
         return job
+
+    async def _pods(self) -> None:
+        """Those whose proxy is not ready are asked what it waits for."""
+        pods = await read(lambda: self._client.list("pods", self._request.namespace))
+        self._values["waits"] = await ask_unready(self._client, pods.got or [])
+        self._values["pods"] = pods
 
     async def _routing(self) -> None:
         where = self._request.namespace

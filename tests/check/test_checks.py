@@ -269,6 +269,16 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         "kubectl -n shop logs web-1 -c mesh-proxy",
     ),
     (
+        "a proxy that says what it waits for",
+        replace(
+            changed("pods", lambda pods: [app_pod("web-1", ready=False), pods[1]]),
+            waits={"shop/web-1": "waiting for a certificate from mesh-identity:8080"},
+        ),
+        Verdict.ERROR,
+        "not ready; its proxy is waiting for a certificate from mesh-identity:8080",
+        "kubectl -n shop logs web-1 -c mesh-proxy",
+    ),
+    (
         "a proxy without a stream",
         changed("proxies", lambda a: ProxiesAnswer(a.bundle_hash, a.proxies[:1])),
         Verdict.ERROR,

@@ -23,6 +23,7 @@ class FakeDiscovery:
     def __init__(self) -> None:
         self.view = View()
         self.ready = True
+        self.last_reason = ""
         self.failures: list[tuple[str, str, str]] = []
         self.reports: list[Report] = []
         self.is_away = False  # nobody answers look-ups
@@ -80,6 +81,7 @@ class StaticCredentials:
         self.bundle = bundle
         self.not_after = not_after
         self.ready = True
+        self.last_reason = ""
         self._leaf = leaf
         self._callbacks: list[Callable[[], None]] = []
         self._contexts: dict[Any, ssl.SSLContext] = {}

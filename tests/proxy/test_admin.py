@@ -47,10 +47,13 @@ async def test_live_and_ready_are_for_everybody(tmp_path: Path) -> None:
         assert await ask(port, b"GET /live") == (200, b"live\n")
         assert await ask(port, b"GET /ready") == (200, b"ready\n")
         world.client.discovery.ready = False
-        assert (await ask(port, b"GET /ready"))[0] == 503
+        status, said = await ask(port, b"GET /ready")
+        assert (status, said.startswith(b"waiting for the first view from ")) == (503, True)
         world.client.discovery.ready = True
         world.client.credentials.ready = False
-        assert (await ask(port, b"GET /ready"))[0] == 503
+        world.client.credentials.last_reason = "connect-failed"
+        status, said = await ask(port, b"GET /ready")
+        assert (status, b"a certificate from 127.0.0.1:1 (connect-failed)" in said) == (503, True)
         assert (await ask(port, b"GET /nothing"))[0] == 404
         assert (await ask(port, b"POST /ready"))[0] == 405
         assert (await ask(port, b"GET / HTTP/9.9\r\n"))[0] in (400, 505)

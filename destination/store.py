@@ -61,7 +61,7 @@ OPTIONAL: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS, *ROUTES)
 SERVICES: Final = "services"
 
 # (API group, kind) -> name of the resource. Versions of a group read alike.
-_RESOURCES: Final = {
+RESOURCE_OF: Final = {
     ("", "Namespace"): "namespaces",
     ("", "Pod"): "pods",
     ("", "Service"): SERVICES,
@@ -174,7 +174,7 @@ class Store:
 
     def take(self, obj: Object, touched: Touched, *, deleted: bool) -> None:
         group, slash, _ = str(obj.get("apiVersion") or "").rpartition("/")
-        resource = _RESOURCES.get((group if slash else "", str(obj.get("kind"))))
+        resource = RESOURCE_OF.get((group if slash else "", str(obj.get("kind"))))
         if resource in _READERS:
             self._put_fragment(resource, obj, touched, deleted)
         elif resource == "pods":
@@ -295,7 +295,7 @@ class Store:
             self.seen.pop(ref, None)
         else:
             self.seen[ref] = _seen(ref, obj)
-        new = None if deleted else self._read(resource, obj, ref)
+        new = None if deleted else _read_fragment(resource, obj, self.cluster_domain)
         touched.arrived.add(ref)
         if not _swap(self.fragments, ref, new):
             return
@@ -304,16 +304,6 @@ class Store:
             if fragment is not None:
                 self._index_fragment(fragment, is_new)
                 self._touch_targets(fragment, touched)
-
-    def _read(self, resource: str, obj: Object, ref: Ref) -> Fragment:
-        """The fragment of an object; a bug in a reader costs this object only."""
-        try:
-            return _READERS[resource](obj, resource, self.cluster_domain)
-        except Exception as error:
-            source = Source(str(obj.get("kind")), ref.namespace, ref.name)
-            message = f"this object cannot be read: {error}"
-            problem = Problem(source, "spec", MALFORMED, message, Severity.ERROR)
-            return RejectedFragment(ref, source, (problem,))
 
     def _index_fragment(self, fragment: Fragment, is_new: bool) -> None:
         apexes = _targets(fragment)
@@ -346,6 +336,27 @@ class Store:
             touched.services |= self.apexes_of.get(fragment.apex, set())
         for ref in self._users_of.get(fragment.ref, ()):
             touched.services.update(_targets(self.fragments[ref]))
+
+
+def read_object(obj: Object, cluster_domain: str = labels.CLUSTER_DOMAIN) -> Fragment | None:
+    """What a dialect makes of one object; None for kinds that are no routing objects."""
+    group, slash, _ = str(obj.get("apiVersion") or "").rpartition("/")
+    resource = RESOURCE_OF.get((group if slash else "", str(obj.get("kind"))))
+    if resource not in _READERS:
+        return None
+    return _read_fragment(resource, obj, cluster_domain)
+
+
+def _read_fragment(resource: str, obj: Object, cluster_domain: str) -> Fragment:
+    """The fragment of an object; a bug in a reader costs this object only."""
+    try:
+        return _READERS[resource](obj, resource, cluster_domain)
+    except Exception as error:
+        ref = Ref(resource, *key_of(obj))
+        source = Source(str(obj.get("kind")), ref.namespace, ref.name)
+        message = f"this object cannot be read: {error}"
+        problem = Problem(source, "spec", MALFORMED, message, Severity.ERROR)
+        return RejectedFragment(ref, source, (problem,))
 
 
 def _read(reader: Callable[[Object], V | None], obj: Object) -> V | None:

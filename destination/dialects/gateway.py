@@ -23,6 +23,7 @@ from destination.fragments import (
     INVALID_DURATION,
     INVALID_VALUE,
     MALFORMED,
+    NO_WEIGHT,
     NOT_SUPPORTED,
     Parent,
     RejectedFragment,
@@ -202,6 +203,9 @@ def _rule(
         read_backend(reader, kind, ref, f"{path}.backendRefs[{at}]", cluster_domain, matches)
         for at, ref in enumerate(refs)
     ]
+    if refs and not any(backend.weight for backend, _ in backends):
+        message = "all weights are 0: every request is answered with 500"
+        reader.warn(f"{path}.backendRefs", NO_WEIGHT, message)
     return RouteRule(
         index=index,
         matches=matches,

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesh.kube.cli_options import ClusterChoice, cluster_options
 
 if TYPE_CHECKING:
+    from mesh.core.model import View
+    from mesh.explain.ask import Told
+    from mesh.explain.decide import Decision
+    from mesh.explain.question import Asker, Question
     from mesh.explain.world import World
 
 
 @click.command(short_help="Say where a request would go, and why.")
-@click.argument("method", metavar="[METHOD]")
+@click.argument("method", metavar="[METHOD]", required=False)
 @click.argument("url", required=False)
 @click.option(
     "-f", "--filename", "paths", multiple=True, metavar="FILE|FOLDER|-", help="Manifests."
 )
-@click.option("--live", is_flag=True, help="The objects of the cluster [default without -f].")
+@click.option(
+    "--live", is_flag=True, help="The cluster, and the client's own proxy [default without -f]."
+)
+@click.option(
+    "--id",
+    "request_id",
+    metavar="ID",
+    help="What became of one request: mesh-request-id of a response, or from an access log.",
+)
 @click.option("--from", "workload", metavar="KIND/NAME", default="", help="Who sends the request.")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of the client.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'")
@@ -33,10 +45,11 @@ if TYPE_CHECKING:
 )
 @cluster_options
 def explain(
-    method: str,
+    method: str | None,
     url: str | None,
     paths: tuple[str, ...],
     live: bool,
+    request_id: str | None,
     workload: str,
     namespace: str | None,
     headers: tuple[str, ...],
@@ -52,13 +65,21 @@ def explain(
     \b
     mesh explain -f manifests/ --from deploy/web GET http://orders:8080/api/1
     mesh explain -n shop --draw 0.95 http://catalogue:8080/items
+    mesh explain --id 5d1f0c2a9b7e-1f
     """
     from mesh.core.errors import MeshError
     from mesh.explain.bypass import find_bypass
     from mesh.explain.decide import decide
+    from mesh.explain.live import lines_of
     from mesh.explain.question import find_asker, parse_question
     from mesh.explain.render import render_json, render_text
 
+    choice = ClusterChoice(kubeconfig, context, mesh_namespace)
+    if request_id is not None:
+        _past(choice, request_id, namespace, output)
+        return
+    if method is None:
+        raise click.UsageError("expected a URL, or --id; for example http://orders:8080/api/1")
     if paths and live:
         raise click.UsageError("expected -f or --live, got both")
     if url is None:
@@ -70,16 +91,24 @@ def explain(
     if paths:
         world = _offline(paths, namespace, mesh_namespace)
     else:
-        choice = ClusterChoice(kubeconfig, context, mesh_namespace)
         world = _live(choice)
         namespace = namespace or (None if workload else _namespace_of(choice))
     for fault in world.faults:
         click.echo(f"mesh explain: {fault.file}:{fault.line}: {fault.message}", err=True)
     asker = find_asker(world.store, workload, namespace)
     bypass = find_bypass(world.annotations, asker, question.port)
-    decision = decide(world.store, world.snapshot, asker, question, draw)
-    render = render_json if output == "json" else render_text
-    click.echo(render(decision, world.source, bypass), nl=False)
+    expected = decide(world.store, world.snapshot, asker, question, draw)
+    decision, source, told = expected, world.source, None
+    if not paths and not bypass:
+        asked = _ask_proxy(choice, asker, question, expected, draw)
+        if asked is not None:
+            source, view, told = asked
+            decision = decide(world.store, world.snapshot, asker, question, draw, view)
+    if output == "json":
+        click.echo(render_json(decision, source, bypass, told), nl=False)
+    else:
+        lines = list(lines_of(told, decision, expected)) if told is not None else []
+        click.echo(render_text(decision, source, bypass, lines), nl=False)
 
 
 def _offline(paths: tuple[str, ...], namespace: str | None, mesh_namespace: str) -> World:
@@ -101,6 +130,85 @@ def _live(choice: ClusterChoice) -> World:
     async def collect() -> World:
         async with KubeClient(find_access(choice.kubeconfig, choice.context)) as client:
             return await compile_cluster(client, choice.mesh_namespace)
+
+    return anyio.run(collect)
+
+
+def _ask_proxy(
+    choice: ClusterChoice,
+    asker: Asker,
+    question: Question,
+    expected: Decision,
+    draw: float | None,
+) -> tuple[str, View, dict[str, Any]] | None:
+    """The view of the client's own proxy and what it says of the request; None, with a line
+    that says why, where it cannot be asked."""
+    from mesh.core.errors import MeshError
+    from mesh.explain.live import question_for, view_of
+
+    if not expected.address:
+        return None
+    pod = asker.pod.name if asker.pod is not None else ""
+    query = question_for(question, expected.address, draw)
+    try:
+        answers = ask(choice, "explain", query, namespace=asker.namespace, pod=pod)
+        if not answers:
+            who = f"pod {asker.namespace}/{pod}" if pod else f"namespace {asker.namespace}"
+            raise MeshError(f"no proxy of {who} is connected to destination")
+        told = answers[0]
+        view = view_of(told.body)
+    except MeshError as error:
+        click.echo(f"mesh explain: the proxy was not asked: {error}", err=True)
+        return None
+    source = f"the proxy of {told.namespace}/{told.pod}, its view in force (version {view.version})"
+    return source, view, told.body
+
+
+def _past(choice: ClusterChoice, request_id: str, namespace: str | None, output: str) -> None:
+    """Print what proxies know of one request by its id. Raises MeshError when none does."""
+    import json
+
+    from mesh.core.errors import MeshError
+    from mesh.explain.live import entry_lines
+
+    answers = ask(choice, "request", {"id": request_id}, namespace=namespace or "")
+    found = [(told, told.body["request"]) for told in answers if told.body.get("request")]
+    if not found:
+        raise MeshError(
+            f'none of {len(answers)} proxies knows request "{request_id}"; they keep the last 1000 '
+            "that failed, and with the access log on all"
+        )
+    for told, entry in found:
+        if output == "json":
+            known = {"namespace": told.namespace, "pod": told.pod, **entry}
+            click.echo(json.dumps(known, indent=2))
+            continue
+        click.echo(f"request {request_id}")
+        for word, text in entry_lines(f"{told.namespace}/{told.pod}", entry):
+            click.echo(f"  {word:<11} {text}")
+
+
+def ask(
+    choice: ClusterChoice, what: str, query: dict[str, str], *, namespace: str = "", pod: str = ""
+) -> list[Told]:
+    """Ask proxies something. Raises MeshError."""
+    import anyio
+
+    from mesh.explain.ask import ask_proxies
+    from mesh.kube.client import KubeClient
+    from mesh.kube.config import find_access
+
+    async def collect() -> list[Told]:
+        async with KubeClient(find_access(choice.kubeconfig, choice.context)) as client:
+            return await ask_proxies(
+                client,
+                choice.mesh_namespace,
+                what,
+                query,
+                namespace=namespace,
+                pod=pod,
+                port_forward=choice.kubectl_options(),
+            )
 
     return anyio.run(collect)
 

@@ -124,9 +124,15 @@ class Decision:
 
 
 def decide(
-    store: Store, snapshot: Snapshot, asker: Asker, question: Question, draw: float | None
+    store: Store,
+    snapshot: Snapshot,
+    asker: Asker,
+    question: Question,
+    draw: float | None,
+    view: View | None = None,
 ) -> Decision:
-    """Replay one request. Without `draw` no leaf is drawn, unless one gets everything.
+    """Replay one request. Without `draw` no leaf is drawn, unless one gets everything. `view`
+    is what the client's proxy has in force; without it, what destination would send now.
 
     Raises MeshError for a host or port that nothing answers to.
     """
@@ -138,7 +144,8 @@ def decide(
             question, asker, "outside", notes=notes, involved=involved(store, snapshot, key)
         )
     client = _client_of(asker)
-    view = look(snapshot, client, [address], version=1).view
+    if view is None or address not in view.targets:
+        view = look(snapshot, client, [address], version=1).view
     target = view.targets[address]
     if target.rules:
         return _routed(store, snapshot, asker, question, draw, view, target, notes)

@@ -14,22 +14,28 @@ _WIDTH: Final = 11  # columns of the first word of a line
 _MOST: Final = 5  # endpoints shown of one backend
 
 
-def render_text(decision: Decision, source: str, bypass: str = "") -> str:
+def render_text(
+    decision: Decision, source: str, bypass: str = "", proxy: Sequence[str] = ()
+) -> str:
     """The chain, one step a line. `source` says what was compiled, `bypass` why the client's
-    proxy has no part in it."""
+    proxy has no part in it, `proxy` what that proxy itself says."""
     lines = [f"{decision.question.method} {decision.question.url}"]
-    for title, texts in _sections(decision, source, bypass):
+    for title, texts in _sections(decision, source, bypass, proxy):
         for at, text in enumerate(texts):
             lines.append(f"  {title if at == 0 else '':<{_WIDTH}} {text}")
     return "\n".join(lines) + "\n"
 
 
-def render_json(decision: Decision, source: str, bypass: str = "") -> str:
-    found = _as_json(decision, source) | {"bypass": bypass or None}
+def render_json(
+    decision: Decision, source: str, bypass: str = "", proxy: dict[str, Any] | None = None
+) -> str:
+    found = _as_json(decision, source) | {"bypass": bypass or None, "proxy": proxy}
     return json.dumps(found, indent=2) + "\n"
 
 
-def _sections(decision: Decision, source: str, bypass: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _sections(
+    decision: Decision, source: str, bypass: str, proxy: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str]]]:
     yield "source", [source]
     yield "client", [_client(decision)]
     yield "note", decision.notes
@@ -45,6 +51,7 @@ def _sections(decision: Decision, source: str, bypass: str) -> Iterator[tuple[st
     if decision.is_per_request and decision.where != "outside":
         yield "timeout", list(_timeouts(decision.policy))
         yield "retry", list(_retry(decision))
+    yield "proxy", proxy
     yield "outcome", [_bypassed(decision)] if bypass else list(_outcome(decision))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from destination.compile import compile_store
 from destination.endpoints import Cluster
@@ -16,10 +16,11 @@ from mesh.core.errors import ApiError, ConfigError, MeshError
 from mesh.explain.bypass import Annotations, read_annotations
 from mesh.explain.expected import complete
 from mesh.inject.config import KEY, InjectConfig, load_config
-from mesh.kube.client import KubeClient
-from mesh.kube.served import ROUTING, list_served
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.source import read_manifests, with_namespace
+
+if TYPE_CHECKING:  # a client of the API is slow to import, and files need none
+    from mesh.kube.client import KubeClient
 
 Object = dict[str, Any]
 
@@ -53,6 +54,8 @@ def compile_files(
 
 async def compile_cluster(client: KubeClient, mesh_namespace: str) -> World:
     """The objects of a cluster as its API gives them now. Raises MeshError."""
+    from mesh.kube.served import ROUTING, list_served
+
     objects: list[Object] = []
     try:
         for resource in _CORE:

@@ -1,7 +1,7 @@
 """AdmissionReview (admission.k8s.io/v1) in, AdmissionReview out. Pure: no sockets, no clock.
 
-A review that is not one is a PeerError with status 400; everything else is answered with
-`allowed`, since this webhook never refuses an object.
+A review that is not one is a PeerError with status 400. Pods are always allowed; of routing
+objects only those are refused of which nothing could take effect.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mesh.inject.jsonpatch import Op
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_WARNINGS: Final = 16
+MAX_REFUSAL: Final = 1000  # characters
 MAX_WARNING: Final = 250  # characters; kubectl prints each on one line
 
 
@@ -30,6 +31,7 @@ class Review:
     obj: Mapping[str, Any]
     dry_run: bool
     user: str = ""
+    old: Mapping[str, Any] | None = None
 
 
 def parse_review(body: bytes) -> Review:
@@ -51,12 +53,25 @@ def parse_review(body: bytes) -> Review:
         obj=obj,
         dry_run=request.get("dryRun") is True,
         user=_text(_map(request.get("userInfo")).get("username")),
+        old=old if isinstance(old := request.get("oldObject"), dict) else None,
     )
 
 
-def answer(uid: str, *, patch: Sequence[Op] = (), warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """Always allowed; with a patch when there is something to change."""
-    response: dict[str, Any] = {"uid": uid, "allowed": True}
+def answer(
+    uid: str,
+    *,
+    patch: Sequence[Op] = (),
+    warnings: Sequence[str] = (),
+    refusal: str = "",
+) -> dict[str, Any]:
+    """Allowed, with a patch when there is something to change, or refused with a reason."""
+    response: dict[str, Any] = {"uid": uid, "allowed": not refusal}
+    if refusal:
+        response["status"] = {
+            "code": 422,
+            "reason": "Invalid",
+            "message": f"mesh: {refusal[:MAX_REFUSAL]}",
+        }
     if patch:
         text = json.dumps(list(patch), separators=(",", ":"))
         response["patchType"] = "JSONPatch"

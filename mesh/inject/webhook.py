@@ -16,16 +16,24 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from mesh.core import labels
 from mesh.core.errors import ApiError, PeerError
 from mesh.inject.admission import Review, answer, parse_review
 from mesh.inject.config import InjectConfig
 from mesh.inject.events import DOUBTFUL, INJECTED, SKIPPED, News
 from mesh.inject.patch import Cluster, Injection, Namespace, Skip, plan_injection
-from mesh.inject.validate import find_doubts
+from mesh.inject.validate import validate
 
 MAX_BODY: Final = 3 * 1024 * 1024  # bytes
 DEADLINE: Final = 2.0  # seconds for one request, body included
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+_KINDS: Final = frozenset(
+    (
+        *("ServiceProfile", "TrafficSplit", "HTTPRouteGroup"),
+        *("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"),
+    )
+)
 
 log = logging.getLogger(__name__)
 
@@ -117,16 +125,17 @@ class Webhook:
         return web.json_response(response)
 
     async def validate(self, request: web.Request) -> web.Response:
-        """One ServiceProfile or TrafficSplit: allowed, with warnings."""
+        """One routing object: allowed with warnings, or refused where nothing of it reads."""
         try:
             async with asyncio.timeout(self._deadline):
                 review = parse_review(await request.read())
         except (PeerError, TimeoutError) as error:
             return self._failed(error)
-        doubts = find_doubts(review.kind, review.obj)
-        known = review.kind if review.kind in ("ServiceProfile", "TrafficSplit") else "other"
-        self._metrics.validations.labels(known).inc()
-        return web.json_response(answer(review.uid, warnings=doubts))
+        config = self._view.config
+        domain = config.cluster_domain if config is not None else labels.CLUSTER_DOMAIN
+        found = validate(review.obj, review.old, domain)
+        self._metrics.validations.labels(review.kind if review.kind in _KINDS else "other").inc()
+        return web.json_response(answer(review.uid, warnings=found.warnings, refusal=found.refusal))
 
     async def _admit(self, review: Review) -> dict[str, Any]:
         config, bundle = self._view.config, self._view.bundle

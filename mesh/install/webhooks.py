@@ -55,7 +55,8 @@ def _mutating(values: Values) -> Manifest:
 
 
 def _validating(values: Values) -> Manifest:
-    """Only warns: an object that we dislike is stored and says in its status what is wrong."""
+    """Warns; refuses only what has nothing that could take effect. What is stored says in its
+    status what is wrong."""
     hook = {
         "name": "routes.validate.mesh",
         "admissionReviewVersions": ["v1"],

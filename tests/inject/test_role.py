@@ -242,21 +242,24 @@ def test_beside_linkerd_s_own_injector_only_our_switch_counts(tmp_path: Path) ->
     in_cluster(tmp_path, scenario)
 
 
-def test_routing_objects_are_stored_with_warnings(tmp_path: Path) -> None:
+def test_routing_objects_are_stored_with_warnings_or_refused(tmp_path: Path) -> None:
     async def scenario(webhook: Running) -> None:
         split = {
             "apiVersion": "split.smi-spec.io/v1alpha2",
             "kind": "TrafficSplit",
             "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {"service": "web", "backends": [{"service": "web-v1", "weight": "x"}]},
+            "spec": {"service": "web", "backends": [{"service": "web-v1", "weight": 0}]},
         }
         body = review({"object": split, "uid": "1"})
         status, text = await webhook.ask("/validate", body)
 
         assert status == 200
-        assert "spec.backends[0].weight: expected a quantity" in text
+        assert "spec.backends: all weights are 0" in text
         await webhook.cluster.apply(split)
-        assert 'kind="TrafficSplit"} 2.0' in await webhook.metrics()
+        broken = {**split, "metadata": {"name": "other", "namespace": "shop"}, "spec": {}}
+        with pytest.raises(ApiError, match="expected the name of a Service"):
+            await webhook.cluster.apply(broken)
+        assert 'kind="TrafficSplit"} 3.0' in await webhook.metrics()
 
     in_cluster(tmp_path, scenario)
 

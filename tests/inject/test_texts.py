@@ -17,7 +17,7 @@ from mesh.inject.admission import MAX_WARNINGS, answer, clip_warnings, parse_rev
 from mesh.inject.documents import split_documents
 from mesh.inject.events import News, event_name, make_event
 from mesh.inject.jsonpatch import PatchBuilder, apply_patch
-from mesh.inject.validate import find_doubts
+from mesh.inject.validate import Validation, validate
 from mesh.inject.view import parse_version
 from mesh.inject.yamltext import dump_document, load_one
 
@@ -119,40 +119,105 @@ def test_warnings_are_few_short_single_lines() -> None:
     assert lines[-1] == "mesh: 25 more warnings"
 
 
-SPLITS = [
-    ("", "spec.service: expected the name of the service to split"),
-    ("service: a", "spec.backends: expected at least one backend"),
-    ("{service: a, matches: [{kind: HTTPRouteGroup}]}", "spec.matches: splits by route group"),
-    ("{service: a, allocation: [{service: b, weight: 0}]}", "spec.allocation: every weight is 0"),
-    ("{service: a, backends: [{weight: -1}]}", "spec.backends[0].service: expected the name"),
-    ("{service: a, backends: [{service: b, weight: -1}]}", "spec.backends[0].weight: expected 0"),
+SPLIT = ("split.smi-spec.io/v1alpha4", "TrafficSplit")
+PROFILE = ("linkerd.io/v1alpha2", "ServiceProfile")
+ROUTE = ("gateway.networking.k8s.io/v1", "HTTPRoute")
+PARENT = "parentRefs: [{group: '', kind: Service, name: web}]"
+
+
+def routing(kind: tuple[str, str], spec: Any, name: str = "web", **meta: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": kind[0],
+        "kind": kind[1],
+        "metadata": {"name": name, "namespace": "shop", **meta},
+        "spec": spec,
+    }
+
+
+def written(kind: tuple[str, str], spec: str, **options: Any) -> dict[str, Any]:
+    return routing(kind, load_one(spec), **options)
+
+
+WARNED = [
+    (SPLIT, "{service: a, allocation: [{service: b, weight: 0}]}", "spec.allocation: all weights"),
+    (PROFILE, "{routes: [{condition: {method: GET}}]}", "spec.routes[0].name: expected a name"),
+    (
+        PROFILE,
+        "{routes: [{name: r, condition: {method: GET}, timeout: x}]}",
+        "spec.routes[0].timeout",
+    ),
+    (
+        ROUTE,
+        f"{{{PARENT}, rules: [{{filters: [{{type: Odd}}]}}]}}",
+        "spec.rules[0].filters[0].type",
+    ),
+    (ROUTE, f"{{{PARENT}, hostnames: [a], rules: [{{}}]}}", "spec.hostnames: means nothing"),
 ]
-PROFILES = [
-    ("{routes: [{name: r}]}", "spec.routes[0].condition: expected a condition"),
-    ("{routes: [{condition: {method: GET}}]}", "spec.routes[0].name: expected a name"),
-    ("{routes: [{name: r, condition: {pathRegex: (}}]}", "spec.routes[0].condition.pathRegex"),
-    ("{routes: [{name: r, condition: {method: GET}, timeout: 5}]}", "spec.routes[0].timeout"),
-    ("{retryBudget: {ttl: x}}", "spec.retryBudget.ttl"),
+REFUSED = [
+    (SPLIT, "", "spec.service: expected the name of a Service"),
+    (SPLIT, "service: a", "spec.backends: expected at least one service"),
+    (SPLIT, "{service: a, backends: [{service: b, weight: -1}]}", "spec.backends[0].weight"),
+    (PROFILE, "{routes: [{name: r, condition: {pathRegex: (}}]}", "spec.routes[0].condition"),
+    (
+        ROUTE,
+        f"{{{PARENT}, rules: [{{matches: [{{path: {{type: Odd}}}}]}}]}}",
+        "spec.rules[0].matches",
+    ),
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "spec", "doubt"),
-    [("TrafficSplit", *row) for row in SPLITS] + [("ServiceProfile", *row) for row in PROFILES],
-)
-def test_each_doubt_names_its_field(kind: str, spec: str, doubt: str) -> None:
-    assert find_doubts(kind, {"spec": load_one(spec)})[0].startswith(doubt)
+@pytest.mark.parametrize(("kind", "spec", "doubt"), WARNED)
+def test_what_takes_effect_in_part_is_stored_with_a_warning(
+    kind: tuple[str, str], spec: str, doubt: str
+) -> None:
+    found = validate(written(kind, spec))
+
+    assert found.refusal == ""
+    assert any(warning.startswith(doubt) for warning in found.warnings)
 
 
-@given(st.sampled_from(["TrafficSplit", "ServiceProfile", "Other"]), JSON)
-def test_no_object_is_too_odd_to_be_looked_at(kind: str, spec: Any) -> None:
-    assert isinstance(find_doubts(kind, {"spec": spec}), list)
+@pytest.mark.parametrize(("kind", "spec", "doubt"), REFUSED)
+def test_what_cannot_be_compiled_at_all_is_refused(
+    kind: tuple[str, str], spec: str, doubt: str
+) -> None:
+    found = validate(written(kind, spec))
+
+    assert found.refusal.startswith(doubt)
+
+
+def test_an_object_that_stands_there_may_change_its_labels_and_go() -> None:
+    old = written(SPLIT, "service: a")
+    labelled = written(SPLIT, "service: a", labels={"a": "b"})
+    leaving = written(SPLIT, "service: b", deletionTimestamp="2026-01-01T00:00:00Z")
+
+    assert validate(labelled, old).refusal == ""
+    assert validate(leaving, old).refusal == ""
+    assert validate(written(SPLIT, "service: b"), old).refusal != ""
+
+
+def test_a_profile_whose_name_means_no_service_is_only_warned_about() -> None:
+    found = validate(written(PROFILE, "{routes: []}", name="api.example.com"))
+
+    assert found.refusal == ""
+    assert found.warnings[0].startswith("metadata.name")
+
+
+@given(st.sampled_from([SPLIT, PROFILE, ROUTE, ("v1", "Other")]), JSON)
+def test_no_object_is_too_odd_to_be_looked_at(kind: tuple[str, str], spec: Any) -> None:
+    assert isinstance(validate(routing(kind, spec)).warnings, tuple)
 
 
 def test_a_sound_split_raises_no_doubt() -> None:
-    backends = [{"service": "v1", "weight": "500m"}, {"service": "v2", "weight": 0}]
+    spec = "{service: web, backends: [{service: v1, weight: 500m}, {service: v2, weight: 0}]}"
 
-    assert find_doubts("TrafficSplit", {"spec": {"service": "web", "backends": backends}}) == []
+    assert validate(written(SPLIT, spec)) == Validation()
+
+
+def test_a_refusal_is_an_answer_with_a_reason() -> None:
+    response = answer("7", refusal="why not")["response"]
+
+    assert (response["uid"], response["allowed"]) == ("7", False)
+    assert response["status"]["message"] == "mesh: why not"
 
 
 def test_the_same_news_about_the_same_object_is_one_event() -> None:

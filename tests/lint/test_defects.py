@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesh.core.match import compile_condition
-from mesh.core.model import Condition
+from mesh.core.match import compile_condition, compile_matches
+from mesh.core.model import Condition, Match, QueryMatch
 from mesh.explain.decide import decide
 from mesh.explain.question import find_asker, parse_question
 from mesh.explain.world import compile_files
@@ -23,6 +23,7 @@ from mesh.lint.commands import lint, lint_files
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.routes import covers
 from mesh.lint.rules.source import read_manifests
+from mesh.lint.rules.tables import covers_match
 from proxy.patterns import compile_pattern
 from tests.destination.test_properties import bad_objects
 
@@ -71,6 +72,38 @@ spec:
     timeout: 1s
   - name: two
     condition: {method: POST, pathRegex: /two}
+"""
+ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules:
+  - matches: [{path: {value: /api}, method: GET}]
+    timeouts: {request: 2s, backendRequest: 1s}
+    retry: {codes: [503], attempts: 2}
+  - backendRefs:
+    - {name: web, port: 80, weight: 9}
+    - {name: web-v2, port: 80, weight: 1}
+"""
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata:
+  name: api
+  namespace: shop
+  annotations:
+    timeout.linkerd.io/request: 2s
+spec: {selector: {app: web}, ports: [{name: http, port: 80}]}
+"""
+GROUP = """\
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {name: g, namespace: shop}
+spec:
+  matches:
+  - {name: a, pathRegex: /a, methods: [GET]}
 """
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -126,6 +159,39 @@ DEFECTS = [
     (DEPLOYMENT, "timeout: 2s", "timeout: two", "InvalidAnnotation", 14, "error"),
     (DEPLOYMENT, "inject: enabled", "inject: yes please", "InvalidAnnotation", 13, "error"),
     (DEPLOYMENT, "note: x", "linkerd.io/inject: enabled", "MisplacedAnnotation", 7, "error"),
+    (ROUTE, "name: web-v2,", "name: web-v3,", "BackendNotFound", 12, "error"),
+    (ROUTE, "web-v2, port: 80", "web-v2, port: 81", "BackendNotFound", 12, "error"),
+    (ROUTE, "web-v2,", "odd,", "BackendNotFound", 12, "error"),
+    (ROUTE, "Service, name: web}", "Service, name: wed}", "NoMatchingParent", 5, "error"),
+    (ROUTE, "Service, name: web}", "Service, name: web, port: 81}", "NoMatchingParent", 5, "error"),
+    (ROUTE, "method: GET", "methd: GET", "UnknownField", 7, "error"),
+    (ROUTE, "value: /api", "type: RegularExpression, value: '['", "InvalidRegex", 7, "error"),
+    (ROUTE, "request: 2s", "request: fast", "InvalidDuration", 8, "error"),
+    (ROUTE, "request: 2s", "request: 1s", "RetryInVain", 8, "warning"),
+    (ROUTE, ", method: GET", "", "UnsafeRetry", 9, "warning"),
+    (ROUTE, "codes: [503]", "codes: [200]", "InvalidValue", 9, "error"),
+    (ROUTE, "weight: 9}\n    - {name: web-v2, port: 80, weight: 1}", "weight: 0}", "AllWeightsZero",
+     10, "error"),
+    (ROUTE, "  - backendRefs:",
+     "  - matches: [{path: {value: /api}, method: GET}]\n    backendRefs:",
+     "UnreachableRule", 10, "error"),
+    (ROUTE, "  - backendRefs:", "  - filters: [{type: ExtensionRef}]\n    backendRefs:",
+     "UnsupportedFilter", 10, "warning"),
+    (ROUTE, ROUTE, ROUTE + "---\n" + ROUTE.replace("HTTPRoute", "GRPCRoute").replace(
+        "    timeouts: {request: 2s, backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n"
+        , "").replace("path: {value: /api}, method: GET", "method: {service: a}"),
+     "Conflicted", 5, "warning"),
+    (ROUTE, ROUTE, SPLIT + "---\n" + ROUTE.replace("name: web, port", "name: web-v2, port").replace(
+        "  - matches: [{path: {value: /api}, method: GET}]\n    timeouts: {request: 2s, "
+        "backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n", ""),
+     "ShadowedBy", 1, "warning"),
+    (ROUTE, "HTTPRoute", "HttpRoute", "UnknownField", 2, "error"),
+    (SERVICE, "request: 2s", "request: two", "InvalidDuration", 7, "error"),
+    (SERVICE, "linkerd.io/request", "linkerd.io/requests", "UnknownField", 7, "error"),
+    (SERVICE, "timeout.linkerd.io/request: 2s", "retry.linkerd.io/http: 5xx", "UnsafeRetry", 7,
+     "warning"),
+    (GROUP, "pathRegex: /a", "pathRegex: '('", "InvalidRegex", 6, "error"),
+    (GROUP, "methods:", "method:", "UnknownField", 6, "error"),
 ]  # fmt: skip
 
 
@@ -241,6 +307,32 @@ def test_a_folder_without_manifests_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(lint, ["-f", str(tmp_path)])
 
     assert "holds no .yaml" in str(result.exception)
+
+
+MATCHES = st.builds(
+    Match,
+    path=st.none() | st.sampled_from(["/a", "/b", "/a/b"]),
+    path_prefix=st.none() | st.sampled_from(["/", "/a", "/a/"]),
+    path_regex=st.none() | st.sampled_from(["/a", "/.*", "/[ab]"]),
+    method=st.none() | st.sampled_from(["GET", "POST"]),
+    query=st.sampled_from([(), (QueryMatch("x", "1"),)]),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(MATCHES, MATCHES)
+def test_a_match_that_covers_another_is_met_whenever_that_is(first: Match, then: Match) -> None:
+    covered = covers_match(first, then)
+    one = compile_matches([first], compile_pattern)
+    other = compile_matches([then], compile_pattern)
+
+    for method in ("GET", "POST"):
+        for path in ("/", "/a", "/b", "/a/b", "/ab"):
+            for query in ("", "x=1"):
+                head = Head(method, path)
+                head.query = query
+                if covered and (other is None or other(head)):
+                    assert one is None or one(head)
 
 
 class Head:

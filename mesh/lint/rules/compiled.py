@@ -12,24 +12,30 @@ from typing import Final
 
 from destination import fragments
 from destination.compile import compile_store
-from destination.fragments import Outcome, Ref
-from destination.store import LINKERD_SPLITS, PROFILES, SERVICES, SMI_SPLITS, Store
+from destination.fragments import Outcome, Ref, RouteFragment
+from destination.snapshot import Snapshot
+from destination.store import RESOURCE_OF, Store
 from mesh.core.model import Problem, Severity
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.source import Manifest
 
-RESOURCES: Final = {
-    ("", "Service"): SERVICES,
-    ("linkerd.io", "ServiceProfile"): PROFILES,
-    ("linkerd.io", "TrafficSplit"): LINKERD_SPLITS,
-    ("split.smi-spec.io", "TrafficSplit"): SMI_SPLITS,
-}
 _WARNINGS: Final = frozenset(
     (
         fragments.NOT_SUPPORTED,
         fragments.SHADOWED,
         fragments.EXTERNAL_SERVICE,
         fragments.NOT_HTTP,
+        fragments.OVERRULED,
+        fragments.CONFLICTED,
+        fragments.UNSUPPORTED_FILTER,
+    )
+)
+# Reasons that say that something is not there.
+_MISSING: Final = frozenset(
+    (
+        fragments.NO_SUCH_SERVICE,
+        fragments.BACKEND_NOT_FOUND,
+        fragments.NO_MATCHING_PARENT,
     )
 )
 _REMEDIES: Final = {
@@ -54,6 +60,17 @@ _REMEDIES: Final = {
     fragments.NOT_HTTP: "name a port http, or remove the routes",
     fragments.CROSS_NAMESPACE: "split to Services of the same namespace",
     fragments.SHADOWED: "merge the two objects, or remove one",
+    fragments.OVERRULED: "keep one of the two",
+    fragments.CONFLICTED: "keep one kind of route on this port",
+    fragments.NO_SUCH_GROUP: "correct the name, or add the HTTPRouteGroup",
+    fragments.INVALID_BUDGET: "write a ratio up to 1000 and a ttl from 1s to 60s",
+    fragments.INVALID_VALUE: "write what is expected",
+    fragments.IGNORED_FIELD: "remove it",
+    fragments.INVALID_FILTER: "correct the filter: until then its requests are answered with 500",
+    fragments.UNSUPPORTED_FILTER: "remove it: until then its requests are answered with 500",
+    fragments.NO_MATCHING_PARENT: "name a Service that has a ClusterIP, and one of its ports",
+    fragments.BACKEND_NOT_FOUND: "correct the name or the port, or add the Service",
+    fragments.INVALID_KIND: "name a Service",
 }
 
 
@@ -64,15 +81,20 @@ def fill_store(manifests: Iterable[Manifest]) -> Store:
     return store
 
 
-def find_problems(manifests: list[Manifest], store: Store) -> Iterator[Finding]:
+def compile_manifests(store: Store) -> Snapshot:
+    """What destination would make of them."""
+    return compile_store(store)
+
+
+def find_problems(manifests: list[Manifest], store: Store, snapshot: Snapshot) -> Iterator[Finding]:
     """Everything that the compiler would put into the status of these objects."""
-    outcomes = compile_store(store).outcomes
+    outcomes = snapshot.outcomes
     by_ref = {ref: item for item in manifests for ref in (ref_of(item),) if ref is not None}
     homes = {namespace for namespace, _ in store.services}
     for ref, item in by_ref.items():
         outcome = outcomes.get(ref)
         for problem in outcome.problems if outcome is not None else ():
-            if outcome is not None and _can_judge(problem, outcome, homes):
+            if outcome is not None and _can_judge(store, ref, problem, outcome, homes):
                 yield _finding(item, problem)
 
 
@@ -96,14 +118,31 @@ def find_repeated(manifests: Iterable[Manifest]) -> Iterator[Finding]:
 
 
 def ref_of(item: Manifest) -> Ref | None:
-    resource = RESOURCES.get((item.group, item.kind))
+    resource = RESOURCE_OF.get((item.group, item.kind))
     return Ref(resource, item.namespace, item.name) if resource is not None else None
 
 
-def _can_judge(problem: Problem, outcome: Outcome, homes: Iterable[str]) -> bool:
-    if problem.reason != fragments.NO_SUCH_SERVICE or not outcome.service:
+def _can_judge(
+    store: Store, ref: Ref, problem: Problem, outcome: Outcome, homes: Iterable[str]
+) -> bool:
+    if problem.reason not in _MISSING:
         return True
-    return outcome.service.partition("/")[0] in homes
+    fragment = store.fragments.get(ref)
+    if isinstance(fragment, RouteFragment):
+        return _namespace_at(fragment, problem.path) in homes
+    return not outcome.service or outcome.service.partition("/")[0] in homes
+
+
+def _namespace_at(route: RouteFragment, path: str) -> str:
+    """The namespace of the Service that a field of a route refers to."""
+    for parent in route.parents:
+        if path == f"spec.parentRefs[{parent.index}]":
+            return parent.service[0]
+    for rule in route.rules:
+        for ref in (*rule.backends, *rule.mirrors):
+            if ref.path == path:
+                return ref.service[0]
+    return route.ref.namespace
 
 
 def _finding(item: Manifest, problem: Problem) -> Finding:

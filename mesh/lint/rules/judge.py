@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mesh.lint.rules.compiled import fill_store, find_problems, find_repeated
+from mesh.lint.rules.compiled import (
+    compile_manifests,
+    fill_store,
+    find_problems,
+    find_repeated,
+)
 from mesh.lint.rules.finding import Finding
 from mesh.lint.rules.routes import find_route_faults
 from mesh.lint.rules.shape import find_shape_faults
 from mesh.lint.rules.shares import find_share_faults
 from mesh.lint.rules.source import Manifest
+from mesh.lint.rules.tables import find_table_faults
 
 
 def judge(manifests: list[Manifest]) -> list[Finding]:
     """Every finding in these objects; what the rules on annotations say comes on top."""
     store = fill_store(manifests)
-    findings = [*find_problems(manifests, store), *find_repeated(manifests)]
+    snapshot = compile_manifests(store)
+    findings = [*find_problems(manifests, store, snapshot), *find_repeated(manifests)]
+    findings += find_table_faults(manifests, store, snapshot)
     for item in manifests:
         findings += find_shape_faults(item)
         findings += find_share_faults(item, store, manifests)

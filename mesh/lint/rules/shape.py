@@ -13,9 +13,21 @@ _VERSIONS: Final = {
     ("linkerd.io", "ServiceProfile"): ("v1alpha1", "v1alpha2"),
     ("linkerd.io", "TrafficSplit"): ("v1alpha2",),
     ("split.smi-spec.io", "TrafficSplit"): ("v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"),
+    ("specs.smi-spec.io", "HTTPRouteGroup"): ("v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"),
+    ("gateway.networking.k8s.io", "HTTPRoute"): ("v1", "v1beta1", "v1alpha2"),
+    ("gateway.networking.k8s.io", "GRPCRoute"): ("v1", "v1alpha2"),
+    ("gateway.networking.k8s.io", "TLSRoute"): ("v1", "v1alpha3", "v1alpha2"),
+    ("gateway.networking.k8s.io", "TCPRoute"): ("v1", "v1alpha2"),
+    ("policy.linkerd.io", "HTTPRoute"): ("v1alpha1", "v1beta1", "v1beta2", "v1beta3"),
 }
 _KINDS: Final = {"linkerd.io": ("ServiceProfile", "TrafficSplit")} | {
-    "split.smi-spec.io": ("TrafficSplit",)
+    "split.smi-spec.io": ("TrafficSplit",),
+    # Kinds of these that we do not read belong to gateways, access control and others.
+    "gateway.networking.k8s.io": (
+        *("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Gateway"),
+        *("GatewayClass", "ReferenceGrant", "BackendTLSPolicy", "ListenerSet"),
+    ),
+    "specs.smi-spec.io": ("HTTPRouteGroup", "TCPRoute", "UDPRoute"),
 }
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _META: Final = (
@@ -23,8 +35,6 @@ _META: Final = (
     *("deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "generation", "uid"),
     *("managedFields", "ownerReferences", "resourceVersion", "selfLink"),
 )
-_BUDGET: Final = ("retryRatio", "minRetriesPerSecond", "ttl")
-_OVERRIDE: Final = ("authority", "weight")
 _TYPED: Final = frozenset(  # kinds whose top level is exactly _TOP
     ("Service", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Namespace")
 )
@@ -44,23 +54,13 @@ def find_shape_faults(item: Manifest) -> Iterator[Finding]:
             yield _unknown(item, "apiVersion", version, versions, "version of this kind")
     if versions is None and item.kind not in _TYPED:
         return
-    yield from _unknown_fields(item, item.obj, "", _TOP)
+    top = (*_TOP, "matches") if item.kind == "HTTPRouteGroup" else _TOP
+    yield from _unknown_fields(item, item.obj, "", top)
     yield from _unknown_fields(item, item.obj.get("metadata"), "metadata", _META)
     if not item.name and not _value(item.obj.get("metadata"), "generateName"):
         yield _finding(
             item, "metadata.name", "Malformed", "expected a name, got none", "give it a name"
         )
-    if item.kind == "ServiceProfile":
-        yield from _profile_faults(item)
-
-
-def _profile_faults(item: Manifest) -> Iterator[Finding]:
-    """Fields inside of what is not honoured: a misspelling there should be told as well."""
-    spec = item.obj.get("spec")
-    yield from _unknown_fields(item, _value(spec, "retryBudget"), "spec.retryBudget", _BUDGET)
-    overrides = _value(spec, "dstOverrides")
-    for index, override in enumerate(overrides if isinstance(overrides, list) else []):
-        yield from _unknown_fields(item, override, f"spec.dstOverrides[{index}]", _OVERRIDE)
 
 
 def _unknown_fields(

@@ -1,11 +1,11 @@
-"""Shares of a TrafficSplit that cannot be met as written: twice named, or without pods; pure."""
+"""Shares of splits and routes that cannot be met as written: twice named, or without pods; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from destination.fragments import SplitFragment
+from destination.fragments import RouteFragment, SplitFragment
 from destination.store import Store
 from mesh.lint.rules.compiled import ref_of
 from mesh.lint.rules.finding import Finding, Level
@@ -18,9 +18,15 @@ def find_share_faults(item: Manifest, store: Store, manifests: list[Manifest]) -
     """Backends that come twice, and backends whose Service selects nothing in the files."""
     ref = ref_of(item)
     fragment = store.fragments.get(ref) if ref is not None else None
+    services = {(m.namespace, m.name): m for m in manifests if m.kind == "Service"}
+    if isinstance(fragment, RouteFragment):
+        for rule in fragment.rules:
+            for backend in rule.backends:
+                found = services.get(backend.service)
+                if backend.weight and found is not None and _selects_nothing(found, manifests):
+                    yield _no_workload(item, backend.path, backend.service[1])
     if not isinstance(fragment, SplitFragment):
         return
-    services = {(m.namespace, m.name): m for m in manifests if m.kind == "Service"}
     seen: dict[tuple[str, str], int] = {}
     for leaf in fragment.leaves:
         path = f"{fragment.field}[{leaf.index}].service"
@@ -33,12 +39,16 @@ def find_share_faults(item: Manifest, store: Store, manifests: list[Manifest]) -
             )  # fmt: skip
         service = services.get(leaf.service)
         if leaf.weight and service is not None and _selects_nothing(service, manifests):
-            yield _finding(
-                item, path, "NoWorkload",
-                f"no workload of these files has the labels that Service {leaf.service[1]} "
-                "selects: its share would be answered with 503",
-                "correct the selector or the labels of the pod template",
-            )  # fmt: skip
+            yield _no_workload(item, path, leaf.service[1])
+
+
+def _no_workload(item: Manifest, path: str, service: str) -> Finding:
+    return _finding(
+        item, path, "NoWorkload",
+        f"no workload of these files has the labels that Service {service} selects: "
+        "its share would be answered with 503",
+        "correct the selector or the labels of the pod template",
+    )  # fmt: skip
 
 
 def _selects_nothing(service: Manifest, manifests: list[Manifest]) -> bool:

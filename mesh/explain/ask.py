@@ -1,0 +1,60 @@
+"""The shell of live questions: proxies asked through destination, as a viewer may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from mesh.core.errors import ApiError, MeshError
+from mesh.core.report import AskedAnswer
+from mesh.kube.client import KubeClient
+from mesh.kube.viewer import ask_destination
+
+_decoder = msgspec.json.Decoder(AskedAnswer)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the proxy of one pod said."""
+
+    namespace: str
+    pod: str
+    body: dict[str, Any]
+
+
+async def ask_proxies(
+    client: KubeClient,
+    mesh_namespace: str,
+    what: str,
+    query: Mapping[str, str] | None = None,
+    *,
+    namespace: str = "",
+    pod: str = "",
+    port_forward: Sequence[str] = (),
+) -> list[Told]:
+    """The answers of those proxies that are connected, by name. Raises MeshError when nobody
+    may ask, or no destination answers."""
+    asked = {"what": what, "namespace": namespace, "pod": pod, **(query or {})}
+    try:
+        answers = await ask_destination(
+            client, mesh_namespace, "/v1/ask", query=asked, port_forward=port_forward
+        )
+    except ApiError as error:
+        raise MeshError(f"{error.message}; `mesh check` says more") from error
+    told: dict[tuple[str, str], Told] = {}
+    failures = []
+    for answer in answers:
+        if answer.error is not None:
+            failures.append(f"{answer.pod}: {answer.error.message}")
+            continue
+        for one in _decoder.decode(answer.body).answers:
+            told[one.namespace, one.pod] = Told(one.namespace, one.pod, json.loads(one.body))
+    if failures and len(failures) == len(answers):
+        raise MeshError(f"no destination answered: {'; '.join(failures)}; `mesh check` says more")
+    if not answers:
+        raise MeshError(f"no ready destination pod in namespace {mesh_namespace}; `mesh check`")
+    return [told[key] for key in sorted(told)]

@@ -127,6 +127,7 @@ class HttpSeries:
             latency=latency,
             born=self.born,
             last=self.last,
+            retried=self.retried,
         )
 
 

@@ -84,6 +84,7 @@ class Counts:
     written_bytes: int = 0
     born: float = 0.0
     last: float = 0.0
+    retried: int = 0  # tries that failed and were followed by another one
 
     def since(self, earlier: Counts | None) -> Counts:
         """The increase over `earlier`; gauges as they are now."""
@@ -104,6 +105,7 @@ class Counts:
             written_bytes=self.written_bytes - earlier.written_bytes,
             born=self.born,
             last=self.last,
+            retried=self.retried - earlier.retried,
         )
 
 
@@ -118,6 +120,7 @@ def merge(parts: Iterable[Counts]) -> Counts:
         total.open += part.open
         total.read_bytes += part.read_bytes
         total.written_bytes += part.written_bytes
+        total.retried += part.retried
         total.last = max(total.last, part.last)
         if part.born:
             total.born = min(total.born or part.born, part.born)

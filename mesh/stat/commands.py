@@ -18,7 +18,7 @@ _SHORTEST_WINDOW = 10.0  # seconds: two reports
 _LONGEST_WINDOW = 600.0  # seconds
 
 
-def _read_window(_: click.Context, __: click.Parameter, value: str) -> float:
+def read_window(_: click.Context, __: click.Parameter, value: str) -> float:
     """Seconds of a duration such as 30s or 1m. Raises click.BadParameter."""
     try:
         seconds = parse_duration(value)
@@ -38,7 +38,7 @@ def _read_window(_: click.Context, __: click.Parameter, value: str) -> float:
     "-t",
     "--time-window",
     "window",
-    callback=_read_window,
+    callback=read_window,
     metavar="DURATION",
     default="1m",
     show_default=True,
@@ -89,15 +89,16 @@ def stat(
     access = find_access(kubeconfig, context)
     where = None if all_namespaces else namespace or access.namespace or "default"
     scope = Scope(where, label_selector=selector, window=window)
-    cluster, warnings = anyio.run(_collect, choice, selections, scope)
+    cluster, warnings = anyio.run(collect_cluster, choice, selections, scope)
     for warning in warnings:
         click.echo(f"mesh stat: {warning}", err=True)
     _print(cluster, selections, scope, output=output, unmeshed=unmeshed)
 
 
-async def _collect(
+async def collect_cluster(
     choice: ClusterChoice, selections: list[Selection], scope: Scope
 ) -> tuple[Cluster, list[str]]:
+    """What rows are made of, and warnings. Raises MeshError."""
     from mesh.kube.client import KubeClient
     from mesh.kube.config import find_access
     from mesh.stat.collect import collect

@@ -19,7 +19,15 @@ import msgspec
 
 from mesh.core import labels
 from mesh.core.model import Target
-from mesh.core.report import Counts, ProxiesAnswer, Report, ReportsAnswer, Series, SeriesKey
+from mesh.core.report import (
+    AskedAnswer,
+    Counts,
+    ProxiesAnswer,
+    Report,
+    ReportsAnswer,
+    Series,
+    SeriesKey,
+)
 from mesh.install.render import render
 from mesh.install.values import Values
 from mesh.kube.client import KubeClient
@@ -246,6 +254,12 @@ def test_reports_come_back_to_a_viewer_and_to_nobody_else(tmp_path: Path) -> Non
             refused = [await role.get("/v1/reports", token) for token in ("", wrong, other, "x")]
             assert [code for code, _ in refused] == [401, 403, 403, 403]
             assert (await role.get("/v1/reports?window=9999", good))[0] == 400
+            discovery.on_ask(lambda what, query, reply: reply(what))
+            status, asked = await role.get("/v1/ask?what=view&namespace=shop&pod=web-1", good)
+            told = msgspec.json.decode(asked, type=AskedAnswer).answers
+            assert (status, [(one.pod, one.body) for one in told]) == (200, [("web-1", "view")])
+            assert (await role.get("/v1/ask?what=view", wrong))[0] == 403
+            assert (await role.get("/v1/ask", good))[0] == 400
 
     asyncio.run(_act(tmp_path, scene))
 

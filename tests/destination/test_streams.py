@@ -26,7 +26,7 @@ from mesh.core.wire import (
     UpdateMessage,
 )
 from proxy.discovery import make_hello
-from tests.destination.streams import CLIENT, HELLO, WEB, Ground, RawStream, ground
+from tests.destination.streams import CLIENT, HELLO, WEB, Ground, RawStream, ground, running
 from tests.destination.world import Object, deployed, load, pod
 
 ADDRESS = "10.96.0.1:80"
@@ -433,3 +433,33 @@ def test_an_update_too_large_for_a_frame_goes_in_steps_that_each_hold() -> None:
         view = view.apply(message.update)
     assert [m.first for m in messages if isinstance(m, UpdateMessage)].count(True) == 1
     assert (view.targets, view.services, view.bundle) == (targets, services, "B")
+
+
+def test_a_question_goes_to_the_proxies_that_are_meant_and_comes_back(tmp_path: Path) -> None:
+    async def scenario(ground: Ground) -> None:
+        discovery = ground.discovery()
+        discovery.on_ask(lambda what, query, reply: reply(f"{what} {dict(query)}"))
+        async with running(discovery):
+            mine = await ground.server.ask("view", {"a": "1"}, namespace="shop", pod=HELLO.pod)
+            all_of_them = await ground.server.ask("view", {})
+            nobody = await ground.server.ask("view", {}, namespace="elsewhere")
+
+        assert [(a.namespace, a.pod, a.body) for a in mine] == [
+            (HELLO.namespace, HELLO.pod, "view {'a': '1'}")
+        ]
+        assert len(all_of_them) == 1
+        assert nobody == ()
+
+    _on_ground(tmp_path, scenario)
+
+
+def test_a_proxy_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("destination.server.ASK_SECONDS", 0.05)
+
+    async def scenario(ground: Ground) -> None:
+        async with running(ground.discovery()):
+            assert await ground.server.ask("view", {}) == ()
+
+    _on_ground(tmp_path, scenario)

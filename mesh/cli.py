@@ -15,6 +15,7 @@ from mesh.core.errors import MeshError
 # command -> the module that defines it under the same name (dashes become underscores)
 COMMANDS = {
     "install": "mesh.install.commands",
+    "upgrade": "mesh.install.upgrade_command",
     "uninstall": "mesh.install.commands",
     "inject": "mesh.inject.commands",
     "uninject": "mesh.inject.commands",

@@ -75,6 +75,7 @@ PROBE_ROUTE: Final = "[probe]"  # requests of the kubelet's probes: figures leav
 L_COMPONENT: Final = "mesh/component"  # identity, destination, inject on our own pods
 L_PART_OF: Final = "app.kubernetes.io/part-of"  # "lightmesh" on all our objects
 PART_OF: Final = "lightmesh"
+PRIORITY_CLASS: Final = "mesh-control-plane"  # ours, rendered where a value names it
 L_CONTROL_NAMESPACE: Final = "mesh/control-namespace"  # a pod with it is meshed by that mesh
 L_WORKLOAD_KIND: Final = "mesh/workload-kind"
 L_WORKLOAD_NAME: Final = "mesh/workload-name"

@@ -18,6 +18,7 @@ from mesh.install.brought import Files, issuer_secret
 from mesh.install.removal import plan_removal
 from mesh.install.render import Manifest, print_manifests, render, render_crds
 from mesh.install.values import (
+    HIGH_AVAILABILITY,
     Tree,
     Values,
     build_values,
@@ -72,6 +73,7 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
     is_flag=True,
     help="Also define the Gateway API's routes, unless the cluster has any of them.",
 )
+@click.option("--ha", is_flag=True, help="Three pods of each part, apart, with budgets.")
 @value_flags(*FLAGS)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option(
@@ -104,6 +106,7 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
 def install(
     crds: bool,
     gateway_api: bool,
+    ha: bool,
     assignments: tuple[str, ...],
     files: tuple[Path, ...],
     anchors: Path | None,
@@ -121,7 +124,7 @@ def install(
     if help_values:
         click.echo(print_values(), nl=False)
         return
-    values = read_values(files, assignments, flags)
+    values = read_values(files, assignments, flags, ha=ha)
     if gateway_api:
         values = _with_gateway_api(values)
     if crds:
@@ -206,10 +209,28 @@ async def _plan_removal(
 
 
 def read_values(
-    files: tuple[Path, ...], assignments: tuple[str, ...], flags: Mapping[str, str | None]
+    files: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    flags: Mapping[str, str | None],
+    *,
+    ha: bool = False,
 ) -> Values:
-    """Files, then `--set`, then flags (by parameter name; None is unset). Raises ConfigError."""
-    tree: Tree = {}
+    """The values that a command line gives. Raises ConfigError."""
+    return build_values(read_tree_of(files, assignments, flags, ha=ha))
+
+
+def read_tree_of(
+    files: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    flags: Mapping[str, str | None],
+    *,
+    ha: bool,
+) -> Tree:
+    """What --ha says, then files, then `--set`, then flags (by parameter name; None is unset).
+
+    Raises ConfigError.
+    """
+    tree: Tree = dict(HIGH_AVAILABILITY) if ha else {}
     for path in files:
         tree = merge_trees(tree, read_tree(path))
     tree = merge_trees(tree, parse_assignments(assignments))
@@ -218,7 +239,7 @@ def read_values(
         for flag, key in FLAGS.items()
         if flags.get(parameter := flag.removeprefix("--").replace("-", "_")) is not None
     ]
-    return build_values(merge_trees(tree, parse_assignments(given)))
+    return merge_trees(tree, parse_assignments(given))
 
 
 def read_tree(path: Path) -> Tree:

@@ -1,4 +1,5 @@
-"""How the parts are reached: Services, and on demand NetworkPolicies; and how many at once go."""
+"""How the parts are reached: Services, and on demand NetworkPolicies; how many at once go, and
+who goes first."""
 
 from __future__ import annotations
 
@@ -51,6 +52,22 @@ def disruption_budgets(values: Values) -> list[Manifest]:
         }
         for part in PARTS
         if part.sizing(values).replicas > 1
+    ]
+
+
+def priority_classes(values: Values) -> list[Manifest]:
+    """Ours, where it is asked for by name: below the cluster's own, above every application."""
+    if values.control_plane.priority_class_name != labels.PRIORITY_CLASS:
+        return []
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": labels.PRIORITY_CLASS},
+            "value": 1_000_000_000,
+            "globalDefault": False,
+            "description": "The mesh's control plane, without which no new pod gets into the mesh.",
+        }
     ]
 
 

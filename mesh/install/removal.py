@@ -17,6 +17,7 @@ _ORDER: Final = (
     "ValidatingWebhookConfiguration",
     "Deployment",
     "PodDisruptionBudget",
+    "PriorityClass",
     "NetworkPolicy",
     "Service",
     "ConfigMap",

@@ -32,6 +32,7 @@ def render(values: Values, *, brought: Manifest | None = None) -> list[Manifest]
         *rbac.roles(values.namespace),
         _config_map(values),
         *([brought] if brought else []),
+        *network.priority_classes(values),
         *network.services(values),
         *deployments(values),
         *network.disruption_budgets(values),

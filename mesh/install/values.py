@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from mesh.core import labels
 from mesh.core.errors import ConfigError
@@ -22,6 +22,14 @@ from mesh.inject.config import DEFAULT_CPU, DEFAULT_IMAGE, DEFAULT_MEMORY
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+
+# What --ha gives where nothing else is said. Spreading and budgets follow from the numbers.
+HIGH_AVAILABILITY: Final[Tree] = {
+    "controlPlane": {"priorityClassName": labels.PRIORITY_CLASS},
+    "identity": {"replicas": "3"},
+    "destination": {"replicas": "3"},
+    "inject": {"replicas": "3"},
+}
 
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

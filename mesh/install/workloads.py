@@ -185,9 +185,15 @@ def _probe(path: str, *, period: int) -> dict[str, Any]:
 
 
 def _apart(part: Part) -> dict[str, Any]:
-    term = {
-        "labelSelector": {"matchLabels": part.selector},
-        "topologyKey": "kubernetes.io/hostname",
-    }
-    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    """Preferred, not required: a cluster with fewer nodes than pods still gets them all."""
+    preferred = [
+        {
+            "weight": weight,
+            "podAffinityTerm": {
+                "labelSelector": {"matchLabels": part.selector},
+                "topologyKey": key,
+            },
+        }
+        for weight, key in ((100, "kubernetes.io/hostname"), (50, "topology.kubernetes.io/zone"))
+    ]
     return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}

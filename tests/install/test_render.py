@@ -92,6 +92,19 @@ def test_each_of_these_settings_changes_what_it_names(name: str) -> None:
     check_golden(f"install/set-{name}.diff", difference(run("--set", SETTINGS[name])))
 
 
+def test_ha_gives_three_pods_of_each_part_that_are_kept_apart() -> None:
+    text = run("--ha")
+
+    check_golden("install/ha.diff", difference(text))
+    fewer = list(yaml.safe_load_all(run("--ha", "--inject-replicas", "2")))
+    found = {d["metadata"]["name"]: d["spec"] for d in fewer if d["kind"] == "Deployment"}
+    assert {name: spec["replicas"] for name, spec in found.items()} == {
+        labels.IDENTITY: 3,
+        labels.DESTINATION: 3,
+        labels.INJECT: 2,
+    }
+
+
 def test_crds_prints_the_definitions_alone() -> None:
     kinds = {doc["kind"] for doc in yaml.safe_load_all(run("--crds"))}
 

@@ -160,8 +160,8 @@ class ClientStreams(Http2):
             self.send_reset(number, REFUSED_STREAM)
             return
         if len(self.streams) >= self.limits.streams:
-            self._count_reset()
             self.send_reset(number, REFUSED_STREAM)
+            self._count_reset()
             return
         try:
             request = self._heads.read_request(entries, end)
@@ -185,15 +185,15 @@ class ClientStreams(Http2):
         self._heads.start_anew()
         self._pipeline.refused(error)
         if error.status == 400 or not self.limits.is_stranger:
-            self._count_reset()
             self.send_reset(number, PROTOCOL_ERROR)
+            self._count_reset()
             return
         fields = reply_fields(error.reason.replace("_", "-"), str(error), "", closes=False)
         response = Response(error.status, phrase(error.status), fields)
         self.send_head(number, self.response_pairs(response), True)
         if not end:
-            self._count_reset()
             self.send_reset(number, NO_ERROR)
+            self._count_reset()
 
     def _on_trailers(self, stream: ClientStream, entries: list[Entry], end: bool) -> None:
         trailers: Fields | None = None
@@ -227,10 +227,10 @@ class ClientStreams(Http2):
     def _bad_request(self, stream: ClientStream, code: int = PROTOCOL_ERROR) -> None:
         """The body is not what the head said: the request never happened."""
         exchange, stream.exchange = stream.exchange, None
-        self._count_reset()
         self.cut(stream, code)
         if exchange is not None:
             exchange.client_gone("bad-request")
+        self._count_reset()
 
     def on_stream_error(self, stream: ClientStream, code: int) -> None:
         self._bad_request(stream, code)

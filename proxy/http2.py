@@ -423,7 +423,9 @@ class Http2(Sending):
         self.send_reset(number, STREAM_CLOSED)
 
     def _fail(self, error: PeerError) -> None:
-        code = error.code if isinstance(error, ConnectionError2) else COMPRESSION_ERROR
+        code = CALM if error.status == 431 else COMPRESSION_ERROR
+        if isinstance(error, ConnectionError2):
+            code = error.code
         self.is_over = True
         self.send_goaway(code, self.last_stream())
         self.on_failure(error)

@@ -1,0 +1,161 @@
+"""HTTP/2 of strangers: what is served, what costs a stream, what costs the connection."""
+
+from __future__ import annotations
+
+import time
+
+import hpack
+import pytest
+
+from mesh.core.errors import PeerError
+from proxy.client_connection import Keeper
+from proxy.client_streams import ClientStreams
+from proxy.exchange import Exchange
+from proxy.guard import get
+from proxy.http1 import Response
+from proxy.http2_frames import (
+    GOAWAY,
+    HEADER,
+    HEADERS,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    STRANGER,
+    frame,
+)
+from tests.proxy.frame_floods import FLOODS
+from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, head, pairs, text
+from tests.proxy.memory import MemoryTransport, NoLoop
+from tests.proxy.test_http2 import There
+
+
+class Watching(There):
+    """The pipeline behind the connection, with what was refused."""
+
+    def __init__(self) -> None:
+        super().__init__(self.answer)
+        self.reasons: list[str] = []
+
+    def answer(self, exchange: Exchange) -> None:
+        """Answer at once where the request asks for it."""
+        if get(exchange.request.fields, b"end") is not None:
+            response = Response(204, b"No Content", [])
+            exchange.on_response(response)
+            exchange.on_end(None)
+
+    def refused(self, error: PeerError) -> None:
+        self.reasons.append(error.reason)
+
+
+class Stranger:
+    """A client that sends frames as they are."""
+
+    def __init__(self) -> None:
+        self.there = Watching()
+        self.transport = MemoryTransport()
+        self.server = ClientStreams(self.transport, self.there, Keeper(NoLoop()), STRANGER)
+        self.send(PREFACE + frame(SETTINGS, 0, 0, b""))
+        self.transport.written.clear()
+
+    def send(self, data: bytes) -> None:
+        self.server.data_received(data)
+
+    def told(self) -> list[tuple[int, int, bytes]]:
+        """The frames that we sent: kind, stream, payload."""
+        data, at = b"".join(self.transport.written), 0
+        frames = []
+        while at < len(data):
+            high, low, kind, _, number = HEADER.unpack_from(data, at)
+            end = at + 9 + (high << 8 | low)
+            frames.append((kind, number, data[at + 9 : end]))
+            at = end
+        return frames
+
+
+def run(script: Script, step: int = 0) -> Stranger:
+    stranger = Stranger()
+    data = b"".join(script.frames)
+    step = step or len(data)
+    for at in range(0, len(data), step):
+        stranger.send(data[at : at + step])
+    return stranger
+
+
+@pytest.mark.parametrize("step", [0, 1, 1000])
+@pytest.mark.parametrize("script", SCRIPTS + FLOODS, ids=lambda script: script.name)
+def test_what_a_stranger_sends_meets_the_rule(script: Script, step: int) -> None:
+    if step == 1 and sum(map(len, script.frames)) > 5000:
+        step = 7
+    stranger = run(script, step)
+    there, told = stranger.there, stranger.told()
+
+    goaways = [payload for kind, _, payload in told if kind == GOAWAY]
+    if script.ends is not None:
+        assert [int.from_bytes(payload[4:8], "big") for payload in goaways] == [script.ends[0]]
+        assert there.reasons[-1] == script.ends[1]
+        assert all(exchange.is_over for exchange in there.exchanges)
+        return
+    assert goaways == []
+    resets = [(number, payload) for kind, number, payload in told if kind == RST_STREAM]
+    assert [(number, int.from_bytes(code, "big")) for number, code in resets] == list(script.resets)
+    served = [
+        (exchange.request.method, exchange.request.target, body)
+        for exchange, body in zip(there.exchanges, there.bodies, strict=True)
+    ]
+    assert served == list(script.served)
+    heads = [payload for kind, _, payload in told if kind == HEADERS]
+    statuses = [int(dict(hpack.Decoder().decode(block, raw=True))[b":status"]) for block in heads]
+    assert statuses == list(script.answered)
+
+
+@pytest.mark.parametrize("script", FLOODS, ids=lambda script: script.name)
+def test_a_flood_costs_little(script: Script) -> None:
+    least = 1.0
+    for _ in range(3):
+        began = time.process_time()
+        run(script)
+        least = min(least, time.process_time() - began)
+
+    assert least < 0.05
+
+
+def test_there_are_as_many_scripts_as_promised() -> None:
+    names = {script.name for script in SCRIPTS + FLOODS}
+
+    assert len(names) == len(SCRIPTS) + len(FLOODS) >= 100
+
+
+def test_requests_that_are_answered_may_be_as_many_as_they_like() -> None:
+    stranger = Stranger()
+    done = HEAD + text(b"end", b"now")
+
+    for data in pairs(5000, head(1, done)):
+        stranger.send(data)
+
+    assert not stranger.server.is_over
+    assert len(stranger.there.exchanges) == 5000
+
+
+def test_time_forgives_resets_and_control_frames() -> None:
+    stranger = Stranger()
+    for second in range(1, 200):
+        for _ in range(50):
+            stranger.send(frame(6, 0, 0, bytes(8)))
+        stranger.server.check(stranger.server._since + second)
+
+    assert not stranger.server.is_over
+
+
+def test_a_response_that_nobody_takes_is_cut_after_a_minute() -> None:
+    stranger = Stranger()
+    stranger.send(frame(SETTINGS, 0, 0, b"\0\x04\0\0\0\0") + head(1))
+    exchange = stranger.there.exchanges[0]
+    exchange.on_response(Response(200, b"OK", []))
+    exchange.on_body(b"x" * 1000)
+
+    for second in range(61):
+        stranger.server.check(stranger.server._since + second)
+
+    assert exchange.is_over
+    assert exchange.error == "stalled"
+    assert stranger.there.reasons == ["stalled"]

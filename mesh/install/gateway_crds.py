@@ -35,7 +35,11 @@ def gateway_crds() -> list[dict[str, Any]]:
 
 def _crd(kind: str, rule: Schema, *, has_hostnames: bool) -> dict[str, Any]:
     plural = f"{kind.lower()}s"
-    spec = {"parentRefs": _list(_parent_ref()), "rules": _list(rule)}
+    spec = {
+        "parentRefs": _list(_parent_ref()),
+        "rules": _list(rule),
+        "useDefaultGateways": _TEXT,
+    }
     if has_hostnames:
         spec["hostnames"] = _list(_TEXT)
     schema = {

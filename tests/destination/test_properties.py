@@ -16,7 +16,9 @@ from destination.endpoints import Cluster, find_endpoints
 from destination.snapshot import Snapshot
 from destination.store import Store
 from destination.view import Client, Sight, difference, look
-from mesh.core.model import View
+from mesh.core.model import Verdict, View
+from mesh.core.route import RouteTable
+from proxy.patterns import compile_pattern
 from tests.destination.world import Object, World, deployed, load, namespace, pod, service, slice_of
 
 quickly = settings(
@@ -47,6 +49,8 @@ words = st.sampled_from(
         *("service", "backends", "allocation", "weight", "matches", "ports", "port"),
         *("clusterIP", "clusterIPs", "type", "podIPs", "ip", "addresses", "endpoints"),
         *("targetRef", "kind", "conditions", "containers", "containerPort", "x"),
+        *("rules", "filters", "backendRefs", "headers", "type", "value", "timeouts", "retry"),
+        *("dstOverrides", "authority", "retryBudget", "hostnames", "parentRefs", "group"),
     ]
 )
 json_values = st.recursive(
@@ -59,6 +63,11 @@ kinds = st.sampled_from(
         ("linkerd.io/v1alpha2", "ServiceProfile"),
         ("linkerd.io/v1alpha2", "TrafficSplit"),
         ("split.smi-spec.io/v1alpha4", "TrafficSplit"),
+        ("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup"),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+        ("gateway.networking.k8s.io/v1", "TLSRoute"),
+        ("policy.linkerd.io/v1beta3", "HTTPRoute"),
         ("v1", "Pod"),
         ("v1", "Service"),
         ("v1", "Namespace"),
@@ -80,6 +89,22 @@ def bad_objects(draw: st.DrawFn) -> Object:
         "ports": draw(json_values),
         "endpoints": draw(json_values),
         "data": draw(json_values),
+    }
+
+
+@st.composite
+def bad_routes(draw: st.DrawFn) -> Object:
+    """Routes on a Service of ours that hold anything."""
+    rule = st.dictionaries(words, json_values, max_size=4)
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": draw(st.sampled_from(["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"])),
+        "metadata": {"namespace": "shop", "name": "route"},
+        "spec": {
+            "parentRefs": [{"kind": "Service", "group": "", "name": "web"}],
+            "rules": draw(st.lists(rule, max_size=3) | json_values),
+            "hostnames": draw(json_values),
+        },
     }
 
 
@@ -111,6 +136,21 @@ def test_whatever_a_routing_object_holds_it_is_judged(bad: Object, meta: Any) ->
         assert len(judged) == 1
 
 
+@settings(max_examples=200, deadline=None)
+@given(bad_routes())
+def test_a_route_is_judged_whatever_it_holds_and_touches_no_other_service(bad: Object) -> None:
+    world, alone = World([*GOOD, bad]), World(GOOD)
+
+    outcome = world.outcome(f"{bad['kind'].lower()}s", "route")
+
+    other = "10.96.0.2:80"
+    assert world.target(other) == alone.target(other)
+    if outcome.verdict is Verdict.REJECTED:
+        assert _results(world.snapshot)["view"] == _results(alone.snapshot)["view"]
+    for address in ADDRESSES:
+        RouteTable(world.target(address), compile_pattern)  # what is compiled, a proxy can take
+
+
 def _random_change(rng: random.Random) -> tuple[Object, bool]:
     name = rng.choice(["a", "b", "c", "c-profile"])
     backing = pod(
@@ -121,13 +161,14 @@ def _random_change(rng: random.Random) -> tuple[Object, bool]:
         phase=rng.choice(["Running", "Running", "Failed"]),
     )
     space = backing["metadata"]["namespace"]
-    kind = rng.randrange(7)
+    kind = rng.randrange(10)
     if kind == 0:
         obj = backing
     elif kind == 1:
         ip = rng.choice(["None", "10.96.0.1", "10.96.0.2", "10.96.0.3"])
         ports = rng.choice([{"http": 80}, {"http": 80, "db": 5432}, {"x": 81}])
-        obj = service(name, ports, ip=ip, namespace=space)
+        notes = rng.choice([{}, {"retry.linkerd.io/http": "5xx"}, {"mesh/failure-accrual": "?"}])
+        obj = service(name, ports, ip=ip, namespace=space, annotations=notes)
     elif kind == 2:
         obj = slice_of(name, backing, ports={"http": 8080}, namespace=space)
     elif kind == 3:
@@ -136,11 +177,34 @@ def _random_change(rng: random.Random) -> tuple[Object, bool]:
         leaves = [{"service": rng.choice("abc"), "weight": rng.randint(0, 2)} for _ in range(2)]
         obj = _custom("split.smi-spec.io/v1alpha2", "TrafficSplit", f"s-{name}", space)
         obj["spec"] = {"service": name, "backends": leaves}
+        if rng.random() < 0.3:
+            obj["spec"]["matches"] = [{"kind": "HTTPRouteGroup", "name": rng.choice("gh")}]
+    elif kind == 5:
+        obj = _custom("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup", rng.choice("gh"), space)
+        obj["spec"] = {"matches": [{"pathRegex": rng.choice(["/a", "/b", "["])}]}
+    elif kind in (6, 7):
+        obj = _random_route(rng, name, space)
     else:
         form = rng.choice(["{}", "{}.shop", "{}.shop.svc.cluster.local"]).format(name)
         obj = _custom("linkerd.io/v1alpha2", "ServiceProfile", form, space)
         obj["spec"] = {"routes": [{"name": "r", "condition": {"method": "GET"}}]}
+        if rng.random() < 0.3:
+            obj["spec"]["dstOverrides"] = [{"authority": rng.choice("abc"), "weight": 1}]
     return obj, rng.random() < 0.25
+
+
+def _random_route(rng: random.Random, name: str, space: str) -> Object:
+    kind = rng.choice(["HTTPRoute", "HTTPRoute", "GRPCRoute", "TCPRoute"])
+    obj = _custom("gateway.networking.k8s.io/v1", kind, f"r-{name}", space)
+    refs = [
+        {"name": rng.choice("abc"), "port": rng.choice([80, 81]), "weight": rng.randint(0, 2)}
+        for _ in range(rng.randint(0, 2))
+    ]
+    parent = {"group": "", "kind": "Service", "name": rng.choice("abc")}
+    if rng.random() < 0.4:
+        parent["namespace"] = rng.choice(["shop", "mine"])
+    obj["spec"] = {"parentRefs": [parent], "rules": [{"backendRefs": refs}]}
+    return obj
 
 
 def _custom(api_version: str, kind: str, name: str, space: str) -> Object:

@@ -432,6 +432,9 @@ class InboundConnection:
             exchange.tried = []
             exchange.endpoint.send_fresh(exchange, self._dial_failed)
             return
+        if retry.was_unread(exchange, reason):
+            exchange.decline(Outcome.SERVER_CLOSED, "server-closed")
+            return
         bad = reason == "bad-response"
         exchange.answer(Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED)
 

@@ -30,6 +30,12 @@ def after_refusal(exchange: Exchange, tried: int) -> bool:
     return tried < MAX_CONNECTS and not exchange.has_answered and exchange.is_replayable
 
 
+def was_unread(exchange: Exchange, reason: str) -> bool:
+    """Whether the server closed without reading the request: one without a body, since of a
+    longer one it may have read the beginning."""
+    return reason == "server-reset" and exchange.request_bytes == 0 and not exchange.has_answered
+
+
 def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
     """Whether the same request may go out again on a new connection. `reason` is why the last
     one was lost: a refused stream was never looked at, whatever its method."""

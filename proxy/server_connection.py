@@ -73,8 +73,7 @@ class ServerConnection:
         exchange = self._exchange
         self._drop_exchange()
         if exchange is not None:
-            is_tls = isinstance(error, ssl.SSLError)
-            exchange.server_lost("tls-failed" if is_tls else "server-closed")
+            exchange.server_lost(_reason(error))
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -202,6 +201,15 @@ class Discarded:
     def server_lost(self, reason: str) -> None: ...
     def server_blocked(self) -> None: ...
     def server_ready(self) -> None: ...
+
+
+def _reason(error: BaseException | None) -> str:
+    """A reset says that what we wrote was not read: the server's end was closed with it waiting
+    (RFC 9293 §3.10.4), mostly by a listener that closed with us in its queue."""
+    if isinstance(error, ssl.SSLError):
+        return "tls-failed"
+    is_reset = isinstance(error, (ConnectionResetError, BrokenPipeError))
+    return "server-reset" if is_reset else "server-closed"
 
 
 class Owner(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,6 +58,40 @@ async def test_a_request_goes_to_another_endpoint_when_an_application_is_gone(
         application.close()
 
     assert [status for status, _, _ in answers] == [200] * 20
+
+
+@on_loop
+async def test_a_request_that_an_application_never_read_goes_to_another(tmp_path: Path) -> None:
+    """As when a listener closes with connections in its queue."""
+    async with pods(tmp_path, "client", "closing", "web") as (client, closing, web):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            closing.application = listener.getsockname()
+            application = await asyncio.start_server(hello, "127.0.0.1", 0)
+            web.application = application.sockets[0].getsockname()[:2]
+            route(client, closing, web)
+            unread = asyncio.create_task(_close_unread(listener))
+
+            answers = [await request(client, head) for head in (GET, POST) * 10]
+
+            unread.cancel()
+            await asyncio.wait([unread])
+            application.close()
+    assert [status for status, _, _ in answers] == [200] * 20
+
+
+async def _close_unread(listener: socket.socket) -> None:
+    """Take connections, wait for a request on each, and close without reading it."""
+    loop = asyncio.get_running_loop()
+    while True:
+        taken, _ = await loop.sock_accept(listener)
+        with taken:
+            arrived = asyncio.Event()
+            loop.add_reader(taken, arrived.set)
+            try:
+                await arrived.wait()
+            finally:
+                loop.remove_reader(taken)
 
 
 @on_loop

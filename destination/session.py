@@ -48,7 +48,7 @@ from mesh.runtime import tls
 log = logging.getLogger(__name__)
 
 MAX_SUBSCRIPTIONS: Final = 25_000
-_LONGEST_ADDRESS: Final = 64  # characters of `[v6]:port`
+_LONGEST_ADDRESS: Final = 260  # characters of `[v6]:port`, or of a name and its port
 T = TypeVar("T")
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
 from mesh.core.errors import PeerError
+from mesh.core.labels import H_OVERRIDE
 from mesh.core.model import Protocol, Update, View
 from mesh.core.names import join_address
 from mesh.core.report import SeriesKey
@@ -32,7 +34,7 @@ from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, classify_http2
 from proxy.exchange import Exchange
 from proxy.filters import FilterSet
 from proxy.hop import Hop
-from proxy.http1 import COLON, CRLF, Response
+from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Response
 from proxy.http2_frames import STRANGER
 from proxy.joining import Joining
 from proxy.journal import Journal
@@ -49,6 +51,7 @@ from proxy.verdicts import Verdicts
 log = logging.getLogger(__name__)
 
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
+_IS_NAME: Final = re.compile(r"[a-z0-9.-]{3,250}:[0-9]{1,5}").fullmatch
 _HTTP: Final = (Verdict.HTTP1, Verdict.HTTP2)
 
 
@@ -81,6 +84,7 @@ class Outbound:
         self.lineage = lineage or Lineage()
         self.journal = Journal()
         self.mirrors = Mirrors(self)
+        self.is_ingress = settings.ingress
         self.requires_tls = settings.require_tls or discovery.view.inbound.require_tls
         discovery.on_change(self._on_change)
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
@@ -203,7 +207,8 @@ class OutboundConnection:
     # -- 3a. HTTP --------------------------------------------------------------------------------
 
     def _serve_http(self) -> None:
-        client = ClientConnection(self._transport, self, self._out.keeper)
+        trust = COLLECT if self._out.is_ingress else STRIP
+        client = ClientConnection(self._transport, self, self._out.keeper, trust=trust)
         self._client = client
         self._tcp.add(client)
         self._opening.take(client)
@@ -213,11 +218,16 @@ class OutboundConnection:
         self._tcp.add(client)
         self._opening.take(client)
 
-    def begin(self, exchange: Exchange) -> None:
-        """Route one request and pick who serves it."""
-        request = exchange.request
-        plan = self._state.single or self._state.plan(request)
-        out = self._out
+    def begin(self, exchange: Exchange, state: TargetState | None = None) -> None:
+        """Route one request and pick who serves it; `state` is where it goes if not where the
+        connection was meant to go."""
+        request, out = exchange.request, self._out
+        if state is None:
+            state = self._state
+            if out.is_ingress and request.ours is not None:
+                self._find_override(exchange)
+                return
+        plan = state.single or state.plan(request)
         exchange.plan = plan
         if plan.filters is not None:
             if self._filter(exchange, plan.filters):
@@ -250,6 +260,21 @@ class OutboundConnection:
             exchange.attach(connection)
         else:
             hop.send_fresh(exchange, out.attempts.dial_failed)
+
+    def _find_override(self, exchange: Exchange) -> None:
+        """An ingress controller says which Service it means (Linkerd's ingress mode)."""
+        ours = exchange.request.ours or {}
+        name = ours.get(H_OVERRIDE, b"").decode("latin-1").lower()
+
+        def found(state: TargetState) -> None:
+            known = state.target is not None and bool(state.target.rules)
+            if not exchange.is_over:
+                self.begin(exchange, state if known else self._state)
+
+        if _IS_NAME(name):
+            self._out.targets.find(name, found)
+        else:
+            self.begin(exchange, self._state)
 
     def _filter(self, exchange: Exchange, filters: FilterSet) -> bool:
         """Do what the rule's filters say. True: they have answered."""
@@ -310,7 +335,8 @@ class OutboundConnection:
 
     def _redrawn(self, exchange: Exchange, plan: Plan) -> Plan:
         """The plan of another try, with the request as its backend's filters make it."""
-        plan = exchange.plan = self._state.redraw(plan)
+        if plan.state is not None:
+            plan = exchange.plan = plan.state.redraw(plan)
         journey = exchange.journey
         if plan.filters is not None and journey is not None:
             exchange.request = plan.filters.request(journey.original or exchange.request)

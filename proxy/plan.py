@@ -7,7 +7,7 @@ does not use is None here, and costs a request one look.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from mesh.core.model import Backend, Policy, Retry, Source
 from mesh.core.route import CompiledClass, NoBackend, RuleWeights, failure_status, settle
@@ -33,6 +33,12 @@ _FROM_RULE: Final = {  # denials whose status is the rule's to say
 }
 
 
+class Routed(Protocol):
+    """The original destination that a plan belongs to."""
+
+    def redraw(self, plan: Plan) -> Plan: ...
+
+
 class Plan:
     """See the module. `drawn` is the rule with its weights, None where there is no rule."""
 
@@ -55,6 +61,7 @@ class Plan:
         "retry",
         "route",
         "series",
+        "state",
         "statuses",
     )
 
@@ -65,6 +72,7 @@ class Plan:
         leaf: str,
         backend: BackendState,
         budget: RetryBudget,
+        state: Routed | None = None,
         drawn: RuleWeights | None = None,
         chosen: Backend | None = None,
         found: CompiledClass | None = None,
@@ -78,6 +86,7 @@ class Plan:
         self.profile = f"{profile.namespace}/{profile.name}" if profile and found else ""
         self.backend = backend
         self.budget = budget
+        self.state = state
         self.drawn = drawn
         self.denial = denial
         self.found = found

@@ -120,6 +120,12 @@ class Settings:
         default="disabled",
         parse=quantity.parse_switch,
     )
+    ingress: bool = setting(
+        "MESH_PROXY_INGRESS",
+        "enabled or disabled: requests choose their Service by l5d-dst-override",
+        default="disabled",
+        parse=quantity.parse_switch,
+    )
     probes: frozenset[tuple[int, str]] = setting(
         "MESH_PROXY_PROBES",
         "port/path of the kubelet's HTTP probes, let in without TLS even where it is required",

@@ -158,6 +158,7 @@ class TargetState:
                 leaf=authority,
                 backend=backend,
                 budget=self._targets.budget(target.authority, target.budget),
+                state=self,
                 drawn=drawn,
                 chosen=chosen,
                 found=route,

@@ -59,6 +59,7 @@ ALPN_IDENTITY: Final = "http/1.1"  # proxy to identity, plain HTTPS
 H_REASON: Final = b"mesh-reason"
 H_PROXY_ERROR: Final = b"l5d-proxy-error"
 H_PROXY_CONNECTION: Final = b"l5d-proxy-connection"
+H_OVERRIDE: Final = b"l5d-dst-override"  # of an ingress controller: the Service to go to
 H_CLIENT_ID: Final = b"l5d-client-id"
 H_REQUEST_ID: Final = b"x-request-id"
 H_MESH_REQUEST_ID: Final = b"mesh-request-id"  # of a request that failed, for mesh explain
@@ -113,7 +114,7 @@ ANNOTATIONS: Final[tuple[Annotation, ...]] = (
         ("linkerd.io/inject", "istio-injection", "sidecar.istio.io/inject"),
         "switch",
         "disabled",
-        "whether pods get a proxy: enabled or disabled",
+        "whether pods get a proxy: enabled, disabled, or ingress (see l5d-dst-override)",
     ),
     Annotation(
         "mesh/skip-inbound-ports",

@@ -24,7 +24,7 @@ from mesh.core.quantity import (
     print_ports,
 )
 from mesh.inject.config import InjectConfig
-from mesh.inject.switch import family_of
+from mesh.inject.switch import INGRESS, family_of
 
 # Keys that a mesh writes itself: they say nothing to us and are no misspelling.
 WRITTEN: Final = frozenset(
@@ -54,6 +54,7 @@ _FOREIGN_IMAGE = re.compile(r"linkerd|istio|envoy|proxyv2")
 _LEVELS: Final = {"warn": "warning", "trace": "debug", "off": "error"}
 _LONGEST = 2048  # characters of a value: every pod of a workload pays for reading it
 _SHOWN = 60  # characters of a foreign value in a message
+_SWITCHES: Final = (labels.A_INJECT, "linkerd.io/inject")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Resolved:
 
     texts: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    is_ingress: bool = False
 
     def __getitem__(self, name: str) -> str:
         return self.texts[name]
@@ -97,8 +99,9 @@ def resolve(
                 break
             except ValueError as error:
                 warnings.append(f"{where}annotation {name}: {error}; ignored")
+    is_ingress = any(keys.get(name) == INGRESS for keys in (pod, namespace) for name in _SWITCHES)
     warnings += _order_limits(texts)
-    return Resolved(texts, tuple(warnings))
+    return Resolved(texts, tuple(warnings), is_ingress)
 
 
 def check_text(annotation: labels.Annotation, text: str) -> str:

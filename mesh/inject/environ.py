@@ -62,6 +62,8 @@ def proxy_environment(
         "log_format": chosen["mesh/proxy-log-format"],
         "access_log": chosen["mesh/access-log"],
     }
+    if chosen.is_ingress:
+        texts["ingress"] = "enabled"
     return [*downward(ProxySettings, FIELDS), *_plain(ProxySettings, texts)]
 
 

@@ -17,6 +17,7 @@ from mesh.core.quantity import parse_switch
 
 OURS: Final = "mesh"
 LINKERD: Final = "linkerd"
+INGRESS: Final = "ingress"  # a value of the switch: requests choose their Service by a header
 ISTIO: Final = "istio"
 
 
@@ -84,8 +85,8 @@ def _read(keys: Mapping[str, str], foreign: frozenset[str]) -> list[Said]:
 
 
 def _parse(family: str, value: str) -> bool | None:
-    if family == LINKERD and value == "ingress":
-        return True  # Linkerd's ingress mode is what our proxy does anyway
+    if family in (OURS, LINKERD) and value == INGRESS:
+        return True  # and more: see `annotations.resolve`
     try:
         return parse_switch(value)
     except ValueError:

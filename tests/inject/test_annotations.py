@@ -201,3 +201,12 @@ def test_a_value_of_many_thousand_characters_is_not_even_read() -> None:
 
     assert found["mesh/opaque-ports"] == ""
     assert "expected at most 2048 characters" in found.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["mesh/inject", "linkerd.io/inject"])
+def test_an_ingress_controller_may_choose_services_by_header(name: str) -> None:
+    config = InjectConfig(image="a:1")
+
+    assert resolve({name: "ingress"}, {}, config).is_ingress
+    assert resolve({}, {name: "ingress"}, config).is_ingress
+    assert not resolve({name: "enabled"}, {}, config).is_ingress

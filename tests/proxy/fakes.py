@@ -132,6 +132,7 @@ def settings(**changes: Any) -> Settings:
         "admin_port": 0,
         "opaque_ports": (),
         "require_tls": False,
+        "ingress": False,
         "probes": frozenset(),
         "connect_timeout": 1.0,
         "drain_timeout": 5.0,

@@ -36,6 +36,7 @@ def everything(store: Store) -> Touched:
         pods=set(store.pods) | set(store.services_of_pod),
         addresses=set(store.services_at) | set(store.pods_at),
         objects=set(store.fragments),
+        nodes=set(store.zones),
         bundle=True,
     )
 
@@ -74,12 +75,13 @@ def recompile(old: Snapshot, store: Store, touched: Touched) -> tuple[Snapshot, 
         pods=old.pods.changed(pods),
         pod_ips=old.pod_ips.changed(pod_ips),
         members=old.members.changed(members),
+        zones=old.zones.changed({node: store.zones[node] for node in touched.nodes}),
         outcomes=outcomes,
         bundle=store.bundle,
     )
     reach = Reach(
         services=frozenset(units),
-        pods=frozenset(changed_pods),
+        pods=frozenset(changed_pods | _pods_on(snapshot, touched.nodes)),
         addresses=frozenset(addresses),
         objects=frozenset(verdicts.keys() | arrived),
         broken=tuple(broken),
@@ -126,6 +128,13 @@ def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:
     if isinstance(fragment, GroupFragment):
         return Outcome(verdict_of(fragment.problems), fragment.problems)
     return None
+
+
+def _pods_on(snapshot: Snapshot, nodes: set[str]) -> set[Key]:
+    """The pods of these nodes: what is near to them is known only now."""
+    if not nodes:
+        return set()
+    return {key for key, pod in snapshot.pods.items() if pod.node in nodes}
 
 
 def _services_of(store: Store, pod: Key) -> tuple[Key, ...] | None:

@@ -28,20 +28,24 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The endpoints of one service port: those to use, with the node of each, and every
-    address behind the port with its target port, ready or not."""
+    """The endpoints of one service port: those to use, with the node and the zones that each is
+    meant for, and every address behind the port with its target port, ready or not."""
 
     endpoints: tuple[Endpoint, ...]
     nodes: tuple[str, ...]
     behind: dict[str, int]
+    zones: tuple[tuple[str, ...], ...]
+
+
+_Candidate = tuple[Endpoint, str, tuple[str, ...]]  # with its node and the zones it is for
 
 
 def find_endpoints(
     store: Store, cluster: Cluster, service: ServiceFacts, port: ServicePort
 ) -> Found:
     """The endpoints of one port of one Service, sorted by address."""
-    ready: dict[tuple[str, int], tuple[Endpoint, str]] = {}
-    last: dict[tuple[str, int], tuple[Endpoint, str]] = {}
+    ready: dict[tuple[str, int], _Candidate] = {}
+    last: dict[tuple[str, int], _Candidate] = {}
     behind: dict[str, int] = {}
     pods = store.pods
     for item, number in _addresses(store, service, port):
@@ -54,12 +58,20 @@ def find_endpoints(
             node = node or pod.node
             is_leaving = pod.leaving and not service.publish_not_ready
         if item.ready and not is_leaving:
-            ready[item.address, number] = (_endpoint(store, cluster, item, number), node)
+            endpoint = _endpoint(store, cluster, item, number)
+            ready[item.address, number] = (endpoint, node, item.for_zones)
         elif item.serving and (item.leaving or is_leaving):
-            last[item.address, number] = (_endpoint(store, cluster, item, number), node)
+            endpoint = _endpoint(store, cluster, item, number)
+            last[item.address, number] = (endpoint, node, item.for_zones)
     # With nothing ready, endpoints that still serve while they end beat none (KEP-1669).
-    chosen = [pair for _, pair in sorted((ready or last).items())]
-    return Found(tuple(e for e, _ in chosen), tuple(node for _, node in chosen), behind)
+    found = ready or last
+    chosen = [found[key] for key in sorted(found)]
+    return Found(
+        endpoints=tuple(endpoint for endpoint, _, _ in chosen),
+        nodes=tuple(node for _, node, _ in chosen),
+        behind=behind,
+        zones=tuple(zones for _, _, zones in chosen),
+    )
 
 
 def _endpoint(store: Store, cluster: Cluster, item: SliceEndpoint, number: int) -> Endpoint:

@@ -114,6 +114,7 @@ class SliceEndpoint:
     pod_uid: str = ""
     node: str = ""
     zone: str = ""
+    for_zones: tuple[str, ...] = ()  # hints: whose clients should come here
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,8 @@ def _slice_endpoints(namespace: str, item: Mapping[str, Any]) -> list[SliceEndpo
         pod = (as_text(target.get("namespace")) or namespace, as_text(target.get("name")))
     ready = state.get("ready") is not False  # unset means ready (discovery.k8s.io/v1)
     serving = state.get("serving")
+    hints = as_list(as_mapping(item.get("hints")).get("forZones"))
+    zones = tuple(as_text(as_mapping(hint).get("name")) for hint in hints)
     return [
         SliceEndpoint(
             address=address,
@@ -280,6 +283,7 @@ def _slice_endpoints(namespace: str, item: Mapping[str, Any]) -> list[SliceEndpo
             pod_uid=as_text(target.get("uid")),
             node=as_text(item.get("nodeName")),
             zone=as_text(item.get("zone")),
+            for_zones=zones,
         )
         for address in as_list(item.get("addresses"))
         if isinstance(address, str)

@@ -38,7 +38,8 @@ class Port:
 
     `routing` and `targets` are by client namespace, EVERYONE for the rest; targets are by
     cluster address besides. `nodes` names the node of each endpoint when only endpoints of
-    the client's own node may be used. `behind` holds the target port of each address.
+    the client's own node may be used; `zones` those that each endpoint is meant for, where
+    every one has such a hint. `behind` holds the target port of each address.
     """
 
     service: Service
@@ -47,6 +48,7 @@ class Port:
     targets: Mapping[tuple[str, str], Target]
     behind: Mapping[str, int]
     nodes: tuple[str, ...] | None = None
+    zones: tuple[tuple[str, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Snapshot:
     pods: Layered[Key, Pod] = field(default_factory=Layered)
     pod_ips: Layered[str, Key] = field(default_factory=Layered)
     members: Layered[Key, tuple[Key, ...]] = field(default_factory=Layered)  # pod -> Services
+    zones: Layered[str, str] = field(default_factory=Layered)  # node -> zone
     outcomes: Layered[Ref, Outcome] = field(default_factory=Layered)
     bundle: str = ""
 

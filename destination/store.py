@@ -98,6 +98,7 @@ class Touched:
     addresses: set[str] = field(default_factory=set)
     objects: set[Ref] = field(default_factory=set)
     arrived: set[Ref] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)  # whose zone is known now
     bundle: bool = False
 
 
@@ -148,6 +149,7 @@ class Store:
         # pod -> its endpoints by address, port and zone, as `endpoints` described them
         self.described: dict[Key, dict[tuple[str, int, str], Endpoint]] = {}
         self.slices_of: Index[Key, Key] = Index()  # service -> slices
+        self.zones: dict[str, str] = {}  # node -> zone, as slices say it
         self.services_of_pod: defaultdict[Key, dict[Key, int]] = defaultdict(dict)
         self.pods_at: Index[str, Key] = Index()  # address -> pods
         self.services_at: Index[str, Key] = Index()  # cluster IP -> services
@@ -263,6 +265,10 @@ class Store:
             change = self.slices_of.link if step > 0 else self.slices_of.unlink
             change(part.service, key)
             touched.services.add(part.service)
+            for endpoint in part.endpoints:
+                if endpoint.node and endpoint.zone and endpoint.node not in self.zones:
+                    self.zones[endpoint.node] = endpoint.zone
+                    touched.nodes.add(endpoint.node)
             for pod in {endpoint.pod for endpoint in part.endpoints if endpoint.pod}:
                 self._count_member(pod, part.service, step)
                 touched.pods.add(pod)

@@ -134,6 +134,7 @@ def _compile_port(
         targets=targets,
         behind=found.behind,
         nodes=found.nodes if service.local_only else None,
+        zones=found.zones if found.zones and all(found.zones) else None,
     )
 
 

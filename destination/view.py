@@ -257,14 +257,23 @@ def _service(snapshot: Snapshot, client: Client, authority: str, key: Key, port:
     if compiled is None:
         return Service(authority, *key, port, exists=unit is not None)
     service = compiled.service
-    if compiled.nodes is None or not client.node:
+    if compiled.nodes is not None and client.node:
+        near = tuple(
+            endpoint
+            for endpoint, node in zip(service.endpoints, compiled.nodes, strict=True)
+            if node == client.node
+        )
+        return replace(service, endpoints=near)
+    zone = snapshot.zones.get(client.node) if compiled.zones is not None else None
+    if compiled.zones is None or zone is None:
         return service
-    near = tuple(
+    # Hints count only where all endpoints have them and some is for this zone (KEP-2433).
+    meant = tuple(
         endpoint
-        for endpoint, node in zip(service.endpoints, compiled.nodes, strict=True)
-        if node == client.node
+        for endpoint, zones in zip(service.endpoints, compiled.zones, strict=True)
+        if zone in zones
     )
-    return replace(service, endpoints=near)
+    return replace(service, endpoints=meant) if meant else service
 
 
 def _units_behind(snapshot: Snapshot, pod: Key, seen: set[Key]) -> Iterable[Unit]:

@@ -8,7 +8,16 @@ import pytest
 
 from destination.view import Client, look
 from mesh.core.model import Endpoint, InboundPort, Protocol, Target
-from tests.destination.world import World, deployed, namespace, pod, reasons, service, slice_of
+from tests.destination.world import (
+    Object,
+    World,
+    deployed,
+    namespace,
+    pod,
+    reasons,
+    service,
+    slice_of,
+)
 
 WEB = "10.96.0.1:80"
 IDENTITY = "web.shop.serviceaccount.identity.mesh.cluster.local"
@@ -366,3 +375,49 @@ def _identity(world: World, address: str) -> str:
 def _pod(world: World, address: str) -> str:
     endpoint = world.target(address).endpoint
     return endpoint.pod if endpoint is not None else "none"
+
+
+def _zoned_slice(hints: dict[str, str]) -> tuple[Object, list[Object]]:
+    """A slice over two zones; pod name -> the zone that it is meant for, "" for no hint."""
+    pods = [
+        pod(name, f"10.1.0.{at + 1}", node=f"node-{name}") for at, name in enumerate(("a", "b"))
+    ]
+    made = slice_of("web", *pods)
+    for item, backing in zip(made["endpoints"], pods, strict=True):
+        name = backing["metadata"]["name"]
+        item["zone"] = f"zone-{name}"
+        if hints.get(name):
+            item["hints"] = {"forZones": [{"name": hints[name]}]}
+    return made, pods
+
+
+@pytest.mark.parametrize(
+    ("hints", "node", "expected"),
+    [
+        ({"a": "zone-a", "b": "zone-b"}, "node-a", ["10.1.0.1"]),
+        ({"a": "zone-a", "b": "zone-b"}, "node-b", ["10.1.0.2"]),
+        ({"a": "zone-a", "b": "zone-b"}, "node-c", ["10.1.0.1", "10.1.0.2"]),
+        ({"a": "zone-a"}, "node-a", ["10.1.0.1", "10.1.0.2"]),
+        ({"a": "zone-b", "b": "zone-b"}, "node-a", ["10.1.0.1", "10.1.0.2"]),
+        ({}, "node-a", ["10.1.0.1", "10.1.0.2"]),
+    ],
+)
+def test_hints_keep_clients_in_their_zone_where_all_endpoints_have_them(
+    hints: dict[str, str], node: str, expected: list[str]
+) -> None:
+    made, pods = _zoned_slice(hints)
+    world = World([service("web"), *pods, made])
+
+    (found,) = world.services(WEB, node=node)
+
+    assert [endpoint.address for endpoint in found.endpoints] == expected
+
+
+def test_a_zone_that_becomes_known_wakes_the_pods_of_its_node() -> None:
+    made, pods = _zoned_slice({"a": "zone-a", "b": "zone-b"})
+    client = pod("client", "10.1.0.9", node="node-a")
+    world = World([service("web"), client, *pods])
+
+    world.put(made)
+
+    assert client["metadata"]["name"] in {name for _, name in world.reach.pods}

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mesh.core.labels import H_ATTEMPT, H_DEADLINE, H_RETRY
-from proxy import guard, retry
+from proxy import grpc, guard, retry
 from proxy.answer import Outcome, dial_outcome
 from proxy.deadline import parse_grpc_timeout, write_grpc_timeout, write_millis
 from proxy.exchange import Exchange, Journey
@@ -151,8 +151,9 @@ class Attempts:
 
     def examine(self, exchange: Exchange, plan: Plan, response: Response) -> bool:
         """Look at a response head. True: it is thrown away and the request sent again."""
-        failed = response.status >= 500 or _grpc_failed(exchange.request, response)
-        self._note(exchange, plan, failed=failed)
+        if exchange.code is not None or not exchange.request.is_http2 or response.status >= 500:
+            failed = response.status >= 500 or exchange.code in grpc.FAILURES
+            self._note(exchange, plan, failed=failed)
         rule = plan.retry
         if (
             rule is not None
@@ -168,6 +169,11 @@ class Attempts:
             original = exchange.journey.original if exchange.journey is not None else None
             response.fields = plan.filters.response(original or exchange.request, response.fields)
         return False
+
+    def ended(self, exchange: Exchange, plan: Plan) -> None:
+        """An HTTP/2 response is over; only now may it be known how."""
+        if exchange.status < 500 and not exchange.error:
+            self._note(exchange, plan, failed=exchange.code in grpc.FAILURES)
 
     def _note(self, exchange: Exchange, plan: Plan, *, failed: bool) -> None:
         if plan.backend.breakers is not None and exchange.endpoint is not None:
@@ -225,11 +231,3 @@ def _shortened(request: Request, left: float) -> Request:
             if seconds is None or seconds > left:
                 fields[i + 2] = write_grpc_timeout(left)
     return request
-
-
-def _grpc_failed(request: Request, response: Response) -> bool:
-    """Whether a gRPC server failed at once, by a code that means its own failure."""
-    if not request.is_http2:
-        return False
-    code = guard.get(response.fields, b"grpc-status")
-    return code in (b"2", b"4", b"7", b"13", b"14", b"15")

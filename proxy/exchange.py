@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
-from proxy import grpc
+from proxy import grpc, guard
 from proxy.answer import Outcome, phrase, reply_fields
 from proxy.balance import Load
 from proxy.guard import Fields
@@ -92,6 +92,7 @@ class Exchange:
         "_trailers",
         "attempt",
         "client",
+        "code",
         "endpoint",
         "error",
         "extra",
@@ -131,6 +132,7 @@ class Exchange:
         self.timer: Any = None
         self.journey: Journey | None = None
         self.status = 0
+        self.code: bytes | None = None  # grpc-status of an HTTP/2 response
         self.error = ""  # a fixed word when no server answered, or not to the end
         self.extra: Fields = []  # fields that we add to the request
         self.request_bytes = 0
@@ -300,6 +302,8 @@ class Exchange:
                 self.client.send_response(response)
             return
         self.status = response.status
+        if self.request.is_http2:
+            self.code = guard.get(response.fields, b"grpc-status")
         if self.pipeline.responded(self, response):
             return
         self._response_open = True
@@ -317,8 +321,11 @@ class Exchange:
         self.client.send_body(data)
 
     def on_end(self, trailers: Fields | None) -> None:
-        if self.server is not None:  # else the response was taken back
-            self._end_response(trailers)
+        if self.server is None:
+            return  # the response was taken back
+        if trailers and self.request.is_http2:
+            self.code = guard.get(trailers, b"grpc-status")
+        self._end_response(trailers)
 
     def _end_response(self, trailers: Fields | None) -> None:
         self._response_done = True

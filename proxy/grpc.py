@@ -22,6 +22,10 @@ _DEADLINES: Final = frozenset(
 )
 
 
+# Codes that mean the server's failure, not the caller's (Linkerd's classification).
+FAILURES: Final = frozenset((b"2", b"4", b"7", b"13", b"14", b"15"))
+
+
 def is_grpc(request: Request) -> bool:
     """Whether a request came as gRPC: on HTTP/2, and its content type says so."""
     if not request.is_http2:

@@ -24,7 +24,7 @@ from mesh.core.quantity import has_port
 from mesh.core.report import SeriesKey
 from mesh.core.route import CompiledClass, RouteTable
 from mesh.runtime import tls as mesh_tls
-from proxy import retry
+from proxy import grpc, retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
 from proxy.client_connection import ClientConnection, Keeper
@@ -460,6 +460,7 @@ class InboundConnection:
             if found is not None and not error:
                 said = found.is_failure(status)
                 failed = failed if said is None else said
+            failed = failed or exchange.code in grpc.FAILURES
             series.record(status, failed, error, exchange.started, now)
         if self._in.access.is_on:
             self._in.access.write(

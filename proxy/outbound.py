@@ -24,7 +24,7 @@ from mesh.core.labels import H_OVERRIDE
 from mesh.core.model import Protocol, Update, View
 from mesh.core.names import join_address
 from mesh.core.report import SeriesKey
-from proxy import retry
+from proxy import grpc, retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome, phrase, reply_fields
 from proxy.attempts import Attempts, allowed, journey_of
@@ -387,6 +387,10 @@ class OutboundConnection:
         failed = status >= 500 or error != ""
         if plan.is_failure is not None and not error:
             failed = plan.failed(status)
+        if exchange.request.is_http2:
+            failed = failed or exchange.code in grpc.FAILURES
+            if plan.backend.breakers is not None:
+                self._out.attempts.ended(exchange, plan)
         series.record(status, failed, error, exchange.started, now)
         if not failed:
             plan.budget.earned += 1

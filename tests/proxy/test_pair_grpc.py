@@ -1,0 +1,157 @@
+"""gRPC through two proxies: what its statuses, timeouts and retries mean to a rule."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mesh.core.model import BackendPolicy, Breaker, Policy, Retry
+from proxy.deadline import parse_grpc_timeout
+from tests.proxy.h2_ends import GRPC, Application, End, Message, head
+from tests.proxy.routing import endpoint, route
+from tests.proxy.world import World, on_loop
+
+OK = [(":status", "200"), ("content-type", "application/grpc")]
+AGAIN = Retry(limit=1, grpc=(14,), backoff=0.001)
+
+
+class Server:
+    """Answers call number 1, 2, ... with the codes given, then 0; in trailers, or at once."""
+
+    def __init__(self, *codes: int, at_once: bool = True, silent: bool = False) -> None:
+        self._codes = list(codes)
+        self._at_once = at_once
+        self._silent = silent
+
+    def __call__(self, end: End, number: int, message: Message) -> None:
+        if self._silent:
+            return
+        code = [("grpc-status", str(self._codes.pop(0) if self._codes else 0))]
+        if self._at_once:
+            end.answer(number, [*OK, *code], b"", None)
+        else:
+            end.answer(number, OK, b"", code)
+
+
+@contextlib.asynccontextmanager
+async def served(
+    folder: Path,
+    server: Server,
+    *,
+    policy: Policy | None = None,
+    use: BackendPolicy | None = None,
+    meshed: bool = True,
+) -> AsyncIterator[tuple[World, End, Application]]:
+    application = Application(server)
+    async with World(folder) as world:
+        world.server.application = ("127.0.0.1", await application.start())
+        route(world, policy=policy, use=use, endpoints=(endpoint(world, meshed=meshed),))
+        client = End(*await world.client.connect(), client=True)
+        try:
+            yield world, client, application
+        finally:
+            await client.close()
+            await application.close()
+
+
+async def call(client: End, *fields: tuple[str, str]) -> Message:
+    wanted = head("/shop.Orders/List", *GRPC, *fields, method="POST")
+    number, answer = client.ask(wanted, end=False)
+    await client.send(number, b"ask", end=True)
+    await answer.ended.wait()
+    return answer
+
+
+def code_of(answer: Message) -> str:
+    return dict(answer.trailers).get("grpc-status") or answer.get("grpc-status")
+
+
+@pytest.mark.parametrize("meshed", [True, False])
+@on_loop
+async def test_a_code_that_the_route_names_is_tried_again(tmp_path: Path, meshed: bool) -> None:
+    async with served(tmp_path, Server(14), policy=Policy(retry=AGAIN), meshed=meshed) as (
+        _,
+        client,
+        application,
+    ):
+        answer = await call(client)
+        await application.requests[1].ended.wait()
+
+    assert code_of(answer) == "0"
+    assert len(application.requests) == 2
+    assert bytes(application.requests[1].body) == b"ask"
+
+
+@on_loop
+async def test_another_code_is_passed_on(tmp_path: Path) -> None:
+    async with served(tmp_path, Server(5), policy=Policy(retry=AGAIN)) as (_, client, application):
+        answer = await call(client)
+
+    assert code_of(answer) == "5"
+    assert len(application.requests) == 1
+
+
+@on_loop
+async def test_the_clients_timeout_is_honoured_and_shortened(tmp_path: Path) -> None:
+    async with served(tmp_path, Server(), policy=Policy(request=0.5)) as (_, client, application):
+        await call(client, ("grpc-timeout", "30S"))
+        await call(client, ("grpc-timeout", "100m"))
+
+    seen = [parse_grpc_timeout(got.get("grpc-timeout").encode()) for got in application.requests]
+    assert seen[0] is not None
+    assert seen[1] is not None
+    assert 0.1 < seen[0] <= 0.5
+    assert seen[1] <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("policy", "allowed", "reason"),
+    [(None, "50m", "deadline-exceeded"), (Policy(request=0.05), "9S", "timeout")],
+)
+@on_loop
+async def test_a_call_that_takes_too_long_ends_with_deadline_exceeded(
+    tmp_path: Path, policy: Policy | None, allowed: str, reason: str
+) -> None:
+    async with served(tmp_path, Server(silent=True), policy=policy) as (_, client, _):
+        answer = await call(client, ("grpc-timeout", allowed))
+
+    assert (answer.status, code_of(answer)) == (200, "4")
+    assert answer.get("mesh-reason").startswith(f"{reason}; HTTPRoute/shop/web#0")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@on_loop
+async def test_failing_codes_break_an_endpoint(tmp_path: Path, at_once: bool) -> None:
+    use = BackendPolicy(breaker=Breaker(max_failures=2, min_penalty=60.0))
+    async with served(tmp_path, Server(14, 14, at_once=at_once), use=use) as (_, client, _):
+        codes = [code_of(await call(client)) for _ in range(2)]
+        refused = await call(client)
+
+    assert codes == ["14", "14"]
+    assert code_of(refused) == "14"
+    assert refused.get("mesh-reason") == "all-broken; HTTPRoute/shop/web#0"
+
+
+@on_loop
+async def test_codes_that_are_the_callers_fault_break_nothing(tmp_path: Path) -> None:
+    use = BackendPolicy(breaker=Breaker(max_failures=1, min_penalty=60.0))
+    async with served(tmp_path, Server(5, 3, 16), use=use) as (_, client, _):
+        codes = [code_of(await call(client)) for _ in range(4)]
+
+    assert codes == ["5", "3", "16", "0"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@on_loop
+async def test_failing_codes_count_as_failures(tmp_path: Path, at_once: bool) -> None:
+    async with served(tmp_path, Server(14, 5, at_once=at_once)) as (world, client, _):
+        for _ in range(3):
+            await call(client)
+
+        for pod, direction in ((world.client, "outbound"), (world.server, "inbound")):
+            counts = [one.counts() for one in pod.server.telemetry.http.values()]
+            total = (sum(c.requests for c in counts), sum(c.failures for c in counts))
+            assert total == (3, 1), direction

@@ -187,6 +187,8 @@ class Attempts:
         journey = journey_of(exchange)
         if rule is None or not retry.may_go_again(exchange, rule, journey.tries):
             return False
+        if not plan.backend.hops and (plan.drawn is None or plan.drawn.only is not None):
+            return False  # nobody is left to ask
         now = monotonic()
         wait = retry.backoff(rule, journey.tries, self._out.random())
         if journey.deadline is not None and now + wait >= journey.deadline:

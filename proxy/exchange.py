@@ -268,11 +268,11 @@ class Exchange:
         response.keep_alive = not kind.closes
         self.reply(response, reason)
 
-    def decline(self, outcome: Outcome, detail: str) -> None:
+    def decline(self, outcome: Outcome, detail: str, origin: str = "") -> None:
         """Reply where nothing of the request has reached a server: a client that can ask
         elsewhere is told so (RFC 9113 §8.7), any other gets the answer."""
         if self.is_over or self._response_open or not self.client.refuse():
-            self.answer(outcome, detail=detail)
+            self.answer(outcome, origin, detail)
             return
         self._drop_server()
         self._kept = None

@@ -14,6 +14,7 @@ _HELP: Final = {
     "response_total": "Responses, by status and classification.",
     "response_latency_ms": "From request head to end of response.",
     "route_request_total": "Requests, by ServiceProfile route.",
+    "route_actual_request_total": "Tries, retries included, by ServiceProfile route.",
     "route_response_total": "Responses, by ServiceProfile route.",
     "route_response_latency_ms": "From request head to end of response, by route.",
     "tcp_open_total": "Connections opened.",
@@ -63,6 +64,11 @@ def _write_http(out: list[str], prefix: str, groups: list[tuple[Labels, list[Htt
     _head(out, f"{prefix}request_total", "counter")
     for text, series in merged.items():
         out.append(f"{prefix}request_total{{{text}}} {sum(s.requests for s in series)}\n")
+    if prefix:
+        _head(out, "route_actual_request_total", "counter")
+        for text, series in merged.items():
+            tries = sum(s.requests + s.retried for s in series)
+            out.append(f"route_actual_request_total{{{text}}} {tries}\n")
     _head(out, f"{prefix}response_total", "counter")
     for text, series in merged.items():
         _write_responses(out, f"{prefix}response_total", text, series)

@@ -88,6 +88,8 @@ class Inbound:
         self.keeper = keeper
         self.access = access
         self.lineage = lineage or Lineage()
+        # The object responsible for what this pod answers itself.
+        self.origin = f"Pod/{settings.pod_namespace}/{settings.pod_name}"
         self.verdicts = Verdicts()
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         self.server_name = mesh_tls.server_name(credentials.identity)
@@ -363,7 +365,7 @@ class InboundConnection:
         """Send one request to the application."""
         request = exchange.request
         if not self._identity and self._in.requires_tls and not self._is_probe(request):
-            exchange.answer(Outcome.TLS_REQUIRED)
+            exchange.answer(Outcome.TLS_REQUIRED, self._in.origin)
             return
         if request.ours is not None:
             came = self._in.lineage.enter(request, exchange.started)
@@ -424,7 +426,7 @@ class InboundConnection:
 
     def _dial_failed(self, exchange: Exchange, reason: str) -> None:
         exchange.attempt = None
-        exchange.decline(dial_outcome(reason), reason)
+        exchange.decline(dial_outcome(reason), reason, self._in.origin)
 
     def lost(self, exchange: Exchange, reason: str) -> None:
         """The application hung up before answering: once more where that is safe."""
@@ -433,10 +435,11 @@ class InboundConnection:
             exchange.endpoint.send_fresh(exchange, self._dial_failed)
             return
         if retry.was_unread(exchange, reason):
-            exchange.decline(Outcome.SERVER_CLOSED, "server-closed")
+            exchange.decline(Outcome.SERVER_CLOSED, "server-closed", self._in.origin)
             return
         bad = reason == "bad-response"
-        exchange.answer(Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED)
+        outcome = Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED
+        exchange.answer(outcome, self._in.origin)
 
     def responded(self, exchange: Exchange, response: Response) -> bool:
         lineage = self._in.lineage

@@ -323,6 +323,7 @@ class Server:
             "mesh_view_version": float(self._discovery.view.version),
             "mesh_ready": float(self.is_ready()),
             "control_identity_cert_expiration_timestamp_seconds": self._credentials.not_after,
+            "mesh_broken_endpoints": float(self.targets.broken()),
             "mesh_internal_errors_total": float(self._errors),
             "mesh_access_log_lost_total": float(self._access.lost),
         }

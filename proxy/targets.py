@@ -275,6 +275,10 @@ class Targets:
         """All Service ports that traffic has led to."""
         return self._backends
 
+    def broken(self) -> int:
+        """How many endpoints are left alone by their circuit breakers."""
+        return sum(len(state.all) - len(state.hops) for state in self._backends.values())
+
     def budget(self, authority: str, rule: Budget | None) -> RetryBudget:
         """What the retries of one service are paid from; it outlives the view."""
         rule = rule or Budget()

@@ -288,7 +288,7 @@ async def test_what_is_no_response_is_a_bad_gateway(
         status, headers, _ = await request(world.client, GET_CLOSE)
 
         assert status == 502
-        assert headers["mesh-reason"] == reason
+        assert headers["mesh-reason"] == f"{reason}; Pod/shop/web-1"
 
 
 @over_both
@@ -434,7 +434,7 @@ async def test_where_tls_is_required_only_probes_come_in_without(tmp_path: Path)
         probe = b"GET /healthz?x HTTP/1.1\r\nHost: web\r\n" + CLOSE
         assert (await request(world.server, probe, inbound=True))[0] == 200
         status, headers, _ = await request(world.server, GET_CLOSE, inbound=True)
-        assert (status, headers["mesh-reason"]) == (403, "tls-required")
+        assert (status, headers["mesh-reason"]) == (403, "tls-required; Pod/shop/web-1")
         assert (await request(world.client, GET_CLOSE))[0] == 200
 
 

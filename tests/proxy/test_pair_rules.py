@@ -20,6 +20,7 @@ from mesh.core.model import (
     PathChange,
     Policy,
     Redirect,
+    Retry,
     Rewrite,
     Rule,
     Service,
@@ -331,3 +332,19 @@ async def test_a_share_of_requests_is_mirrored(tmp_path: Path) -> None:
             await request(world.client, GET)
 
         assert shadow.heads == []
+
+
+@on_loop
+async def test_metrics_tell_of_tries_and_broken_endpoints(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.serve(App(lambda n: status(503)))
+        policy = Policy(retry=Retry(limit=5, statuses=((503, 503),), backoff=0.001))
+        route(world, policy=policy, use=BackendPolicy(breaker=Breaker(2, min_penalty=60.0)))
+
+        await request(world.client, GET)
+        text = world.client.server.metrics()
+
+        labels = f'direction="outbound",dst="{WEB}",rt_route=""'
+        assert f"route_request_total{{{labels}}} 1\n" in text
+        assert f"route_actual_request_total{{{labels}}} 2\n" in text
+        assert "mesh_broken_endpoints 1\n" in text

@@ -44,6 +44,7 @@ class Namespace:
     opaque: PortSet | None = None
     skip_inbound: PortSet | None = None
     require_tls: bool = False
+    needs_grants: bool = False  # routes of other namespaces need a ReferenceGrant
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def read_namespace(obj: Object) -> Namespace:
         opaque=_port_set(notes, _OPAQUE),
         skip_inbound=_port_set(notes, _SKIP),
         require_tls=bool(_switch(notes, _REQUIRE_TLS)),
+        needs_grants=notes.get(labels.A_REFERENCE_GRANTS) == "required",
     )
 
 

@@ -12,6 +12,7 @@ from destination.fragments import (
     INVALID_KIND,
     NO_MATCHING_PARENT,
     NOT_HTTP,
+    REF_NOT_PERMITTED,
     BackendRef,
     Outcome,
     Parent,
@@ -159,20 +160,25 @@ def _unread_problems(
 
 
 def _reference_problems(store: Store, route: RouteFragment) -> Iterator[Problem]:
+    forbidden = store.forbidden_of(route)
     for rule in route.rules:
         for ref in (*rule.backends, *rule.mirrors):
-            found = _reference_problem(store, ref)
+            found = _reference_problem(store, ref, forbidden)
             if found is not None:
                 yield Problem(route.source, ref.path, *found)
 
 
-def _reference_problem(store: Store, ref: BackendRef) -> tuple[str, str] | None:
+def _reference_problem(
+    store: Store, ref: BackendRef, forbidden: frozenset[Key]
+) -> tuple[str, str] | None:
     if ref.refused == INVALID_KIND:
         return INVALID_KIND, "expected a Service"
     if ref.refused:
         return None  # said where it was read
     name = _print(ref.service)
     service = store.services.get(ref.service)
+    if ref.service in forbidden:
+        return REF_NOT_PERMITTED, f"no ReferenceGrant in {ref.service[0]} for Service {name}"
     if service is None:
         return BACKEND_NOT_FOUND, f"no Service {name}: its share is answered with 500"
     if service.external_name:

@@ -40,6 +40,7 @@ from destination.fragments import (
     RouteFragment,
     SplitFragment,
 )
+from destination.grants import Grant, find_forbidden, read_grant
 from mesh.core import labels
 from mesh.core.model import Endpoint, Problem, Severity, Source
 
@@ -56,8 +57,9 @@ TLS_ROUTES: Final = "tlsroutes.gateway.networking.k8s.io"
 TCP_ROUTES: Final = "tcproutes.gateway.networking.k8s.io"
 LINKERD_ROUTES: Final = "httproutes.policy.linkerd.io"
 ROUTES: Final = (HTTP_ROUTES, GRPC_ROUTES, TLS_ROUTES, TCP_ROUTES, LINKERD_ROUTES)
-# Kinds that a cluster may lack, each with objects that we judge.
-OPTIONAL: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS, *ROUTES)
+GRANTS: Final = "referencegrants.gateway.networking.k8s.io"
+# Kinds that a cluster may lack.
+OPTIONAL: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS, *ROUTES, GRANTS)
 SERVICES: Final = "services"
 
 # (API group, kind) -> name of the resource. Versions of a group read alike.
@@ -75,6 +77,7 @@ RESOURCE_OF: Final = {
     ("gateway.networking.k8s.io", "GRPCRoute"): GRPC_ROUTES,
     ("gateway.networking.k8s.io", "TLSRoute"): TLS_ROUTES,
     ("gateway.networking.k8s.io", "TCPRoute"): TCP_ROUTES,
+    ("gateway.networking.k8s.io", "ReferenceGrant"): GRANTS,
     ("policy.linkerd.io", "HTTPRoute"): LINKERD_ROUTES,
 }
 _READERS: Final[dict[str, Callable[..., Fragment]]] = {
@@ -145,6 +148,7 @@ class Store:
         self.services: dict[Key, ServiceFacts] = {}
         self.slices: dict[Key, Slice] = {}
         self.fragments: dict[Ref, Fragment] = {}
+        self.grants: dict[Key, Grant] = {}
         self.seen: dict[Ref, Seen] = {}
         # pod -> its endpoints by address, port and zone, as `endpoints` described them
         self.described: dict[Key, dict[tuple[str, int, str], Endpoint]] = {}
@@ -185,6 +189,8 @@ class Store:
             self._put_slice(key_of(obj), None if deleted else _read(read_slice, obj), touched)
         elif resource == SERVICES:
             self._put_service(key_of(obj), None if deleted else _read(read_service, obj), touched)
+        elif resource == GRANTS:
+            self._put_grant(key_of(obj), None if deleted else _read(read_grant, obj), touched)
         elif resource == "namespaces":
             namespace = None if deleted else _read(read_namespace, obj)
             self._put_namespace(key_of(obj)[1], namespace, touched)
@@ -217,9 +223,26 @@ class Store:
         # While an address changes hands, the younger pod has it.
         return max(found, key=lambda pod: (not pod.leaving, pod.created, pod.key), default=None)
 
+    def forbidden_of(self, route: RouteFragment) -> frozenset[Key]:
+        """The Services that a route names and may not lead to."""
+        return find_forbidden(route, self.namespaces, self.grants.values())
+
     # -- by kind --------------------------------------------------------------------------
 
+    def _put_grant(self, key: Key, new: Grant | None, touched: Touched) -> None:
+        if _swap(self.grants, key, new):
+            self._touch_routes_into(key[0], touched)
+
+    def _touch_routes_into(self, namespace: str, touched: Touched) -> None:
+        """The Services with objects that lead into a namespace."""
+        for leaf, apexes in self.apexes_of.items():
+            if leaf[0] == namespace:
+                touched.services |= apexes
+
     def _put_namespace(self, name: str, new: Namespace | None, touched: Touched) -> None:
+        old = self.namespaces.get(name)
+        if (old is not None and old.needs_grants) != (new is not None and new.needs_grants):
+            self._touch_routes_into(name, touched)
         if _swap(self.namespaces, name, new):
             touched.services |= self._members.get(name, set())
             touched.pods |= self._inhabitants.get(name, set())

@@ -22,6 +22,7 @@ from destination.fragments import (
     RouteFragment,
     SplitFragment,
 )
+from destination.grants import without_forbidden
 from destination.judge import (
     Verdicts,
     judge_profiles,
@@ -81,7 +82,11 @@ def compile_unit(store: Store, cluster: Cluster, key: Key) -> tuple[Unit | None,
     acting = _Acting(
         splits=_choose_splits(store, service, splits),
         profiles=_choose_profiles(service, profiles),
-        routes=[item for item in fragments if isinstance(item, RouteFragment)],
+        routes=[
+            without_forbidden(item, store.forbidden_of(item), cluster.cluster_domain)
+            for item in fragments
+            if isinstance(item, RouteFragment)
+        ],
         policy=notes.policy(),
         backend=BackendPolicy(breaker=breaker) if breaker is not None else None,
         external=_external(store, key),

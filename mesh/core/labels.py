@@ -107,6 +107,8 @@ class Annotation:
 _L5D = "config.linkerd.io/"
 
 A_INJECT: Final = "mesh/inject"
+# Of a namespace: `required` asks for a ReferenceGrant where routes of others lead here.
+A_REFERENCE_GRANTS: Final = "mesh/reference-grants"
 
 ANNOTATIONS: Final[tuple[Annotation, ...]] = (
     Annotation(

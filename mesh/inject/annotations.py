@@ -47,7 +47,7 @@ WRITTEN: Final = frozenset(
     }
 )
 # Annotations of Services and routes that people put on namespaces as well.
-ELSEWHERE: Final = frozenset({"mesh/route-api", "mesh/implicit-subsets"})
+ELSEWHERE: Final = frozenset({"mesh/route-api", "mesh/implicit-subsets", labels.A_REFERENCE_GRANTS})
 _SYNONYMS: Final = {"plain": "text", "apache": "text"}
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@-]{0,254}")
 _FOREIGN_IMAGE = re.compile(r"linkerd|istio|envoy|proxyv2")

@@ -69,6 +69,7 @@ def _destination_cluster() -> list[Rule]:
         _rule("", ["services", "pods", "namespaces"], READ),
         _rule("discovery.k8s.io", ["endpointslices"], READ),
         *(_rule(group, kinds, READ) for group, kinds in _ROUTING),
+        _rule("gateway.networking.k8s.io", ["referencegrants"], READ),
         *(
             _rule(group, [f"{kind}/status" for kind in kinds], ["patch"])
             for group, kinds in _ROUTING

@@ -109,6 +109,7 @@ _TABLE: Final = (
     Resource("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"),
     Resource("gateway.networking.k8s.io", "v1", "tlsroutes", "TLSRoute"),
     Resource("gateway.networking.k8s.io", "v1", "tcproutes", "TCPRoute"),
+    Resource("gateway.networking.k8s.io", "v1beta1", "referencegrants", "ReferenceGrant"),
     Resource("policy.linkerd.io", "v1beta3", "httproutes", "HTTPRoute"),
 )
 

@@ -26,7 +26,15 @@ from mesh.core.model import (
     Source,
     Verdict,
 )
-from tests.destination.world import World, deployed, load, reasons, service, shares
+from tests.destination.world import (
+    World,
+    deployed,
+    load,
+    namespace,
+    reasons,
+    service,
+    shares,
+)
 
 WEB = "10.96.0.1:80"
 GATEWAY = "gateway.networking.k8s.io/v1"
@@ -776,3 +784,74 @@ def test_the_name_of_a_service_means_what_its_address_means() -> None:
     assert named.authority == authority("web")
     assert found.target("web.shop.svc.cluster.local:81").rules == ()
     assert found.target("gone.shop.svc.cluster.local:80").rules == ()
+
+
+# -- grants ------------------------------------------------------------------------------------
+
+GRANT = """
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: g, namespace: far}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}]
+  to: [{group: "", kind: Service, name: other}]
+"""
+
+
+def granted(*objects: dict[str, Any], asks: str = "required") -> World:
+    mirror = "{backendRef: {name: other, namespace: far, port: 80}}"
+    rule = (
+        "[{backendRefs: [{name: other, namespace: far, port: 80}],"
+        f" filters: [{{type: RequestMirror, requestMirror: {mirror}}}]}}]"
+    )
+    space = namespace("far", **{"mesh/reference-grants": asks})
+    far = service("other", namespace="far", ip="10.96.0.9")
+    return world(space, far, route(rule), *objects)
+
+
+def test_a_namespace_that_asks_for_grants_is_led_to_by_none_without() -> None:
+    found = granted()
+
+    (rule,) = rules(found)
+
+    assert rule.backends[0].refused == "RefNotPermitted"
+    assert rule.filters is None or rule.filters.mirrors == ()
+    assert found.outcome("httproutes", "web").parents[0].resolved == "RefNotPermitted"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "permitted"),
+    [
+        ("", "", True),
+        (", name: other}]", "}]", True),
+        ("name: other}]", "name: another}]", False),
+        ("kind: HTTPRoute", "kind: GRPCRoute", False),
+        ("namespace: shop}]", "namespace: team}]", False),
+        ("kind: Service", "kind: Secret", False),
+    ],
+)
+def test_a_grant_permits_what_it_names(old: str, new: str, permitted: bool) -> None:
+    found = granted(*load(GRANT.replace(old, new)))
+
+    assert (rules(found)[0].backends[0].refused == "") is permitted
+
+
+def test_a_grant_that_comes_and_goes_counts_at_once() -> None:
+    found = granted()
+    (grant,) = load(GRANT)
+
+    found.put(grant)
+    during = rules(found)[0].backends[0].refused
+    found.put(grant, deleted=True)
+    after = rules(found)[0].backends[0].refused
+    found.put(namespace("far"))
+
+    assert (during, after, rules(found)[0].backends[0].refused) == ("", "RefNotPermitted", "")
+
+
+def test_the_parent_of_a_consumers_route_needs_no_grant() -> None:
+    space = namespace("shop", **{"mesh/reference-grants": "required"})
+    back = "[{backendRefs: [{name: web, namespace: shop, port: 80}]}]"
+    found = world(space, route(back, namespace="team", name="consumer"))
+
+    assert rules(found, WEB, "team")[0].backends == (Backend(authority("web")),)

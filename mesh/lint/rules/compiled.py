@@ -71,6 +71,7 @@ _REMEDIES: Final = {
     fragments.NO_MATCHING_PARENT: "name a Service that has a ClusterIP, and one of its ports",
     fragments.BACKEND_NOT_FOUND: "correct the name or the port, or add the Service",
     fragments.INVALID_KIND: "name a Service",
+    fragments.REF_NOT_PERMITTED: "add a ReferenceGrant in the namespace of the Service",
 }
 
 

@@ -7,13 +7,13 @@ full disk or a stuck reader of the log never holds up a request.
 from __future__ import annotations
 
 import json
-import os
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any, Final
 
 from mesh.core.labels import H_REQUEST_ID
+from mesh.runtime.lines import LineWriter
 from proxy import guard
 from proxy.exchange import Exchange
 
@@ -22,9 +22,9 @@ _LONGEST: Final = 512  # bytes of one field of a client
 
 
 class AccessLog:
-    """Lines on their way out. `lost` counts those that nobody took."""
+    """Lines on their way out."""
 
-    __slots__ = ("_call_later", "_clock", "_fd", "_json", "_lines", "_size", "is_on", "lost")
+    __slots__ = ("_call_later", "_clock", "_dropped", "_json", "_lines", "_out", "_size", "is_on")
 
     def __init__(
         self,
@@ -38,10 +38,15 @@ class AccessLog:
         self._json = form == "json"
         self._call_later = loop.call_later
         self._clock = clock
-        self._fd = fd
+        self._out = LineWriter(fd)
         self._lines: list[str] = []
         self._size = 0
-        self.lost = 0
+        self._dropped = 0  # lines that found no room in memory
+
+    @property
+    def lost(self) -> int:
+        """Lines that nobody took."""
+        return self._dropped + self._out.lost
 
     def write(
         self, direction: str, exchange: Exchange, *, client: str, identity: str, seconds: float
@@ -66,7 +71,7 @@ class AccessLog:
         now = self._clock()
         line = self._json_line(entry, now) if self._json else _text_line(entry, now)
         if self._size + len(line) > MAX_WAITING:
-            self.lost += 1
+            self._dropped += 1
             return
         if not self._lines:
             self._call_later(0.2, self.flush)
@@ -76,12 +81,8 @@ class AccessLog:
     def flush(self) -> None:
         """Hand all waiting lines to stderr. What it does not take at once is lost."""
         lines, self._lines, self._size = self._lines, [], 0
-        if not lines:
-            return
-        try:
-            os.write(self._fd, "".join(lines).encode("utf-8", "replace"))
-        except OSError:
-            self.lost += len(lines)
+        if lines:
+            self._out.write(lines)
 
     def _json_line(self, entry: dict[str, Any], now: float) -> str:
         entry["timestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))

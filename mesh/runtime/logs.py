@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from typing import Final
+
+from mesh.runtime.lines import LineWriter
 
 LEVELS: Final = {
     "error": logging.ERROR,
@@ -22,18 +23,23 @@ _CHATTY: Final = "httpx2"  # lightkube's HTTP client: a line at info for each re
 class LineHandler(logging.Handler):
     """Writes to stderr and counts what could not be written."""
 
-    def __init__(self, *, as_json: bool, role: str) -> None:
+    def __init__(self, *, as_json: bool, role: str, fd: int = 2) -> None:
         super().__init__()
-        self.lost = 0
+        self._out = LineWriter(fd)
         self._json = as_json
         self._role = role
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(self._line(record) + "\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            self.lost += 1
+        self._out.write([self._line(record) + "\n"])
+
+    def close(self) -> None:
+        self._out.close()
+        super().close()
+
+    @property
+    def lost(self) -> int:
+        """Records that stderr did not take."""
+        return self._out.lost
 
     def _line(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

@@ -210,11 +210,13 @@ class OutboundConnection:
         trust = COLLECT if self._out.is_ingress else STRIP
         client = ClientConnection(self._transport, self, self._out.keeper, trust=trust)
         self._client = client
+        self._state.users += 1
         self._tcp.add(client)
         self._opening.take(client)
 
     def _serve_http2(self) -> None:
         client = ClientStreams(self._transport, self, self._out.keeper, STRANGER)
+        self._state.users += 1
         self._tcp.add(client)
         self._opening.take(client)
 
@@ -414,6 +416,7 @@ class OutboundConnection:
         self._out.telemetry.count("outbound_http_errors_total", error=error.reason)
 
     def closed(self, client: Any, error: BaseException | None) -> None:
+        self._state.users -= 1
         self._tcp.remove(client, error)
 
     # -- 3b. bytes -------------------------------------------------------------------------------

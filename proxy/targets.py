@@ -244,14 +244,13 @@ class Targets:
 
     def find(self, address: str, done: Callable[[TargetState], None]) -> None:
         """Give the state of an original destination, at once when it is known. The caller
-        counts itself in `users` for as long as it goes there."""
+        counts itself in `users` for as long as it sends requests there. What nobody knows is
+        kept as well, so that a connection goes on as it should once somebody does."""
 
         def found(target: Target | None) -> None:
             state = self._states.get(address)
             if state is None:
-                state = TargetState(self, address)
-                if target is not None:
-                    self._states[address] = state
+                state = self._states[address] = TargetState(self, address)
             if state.target is not target:
                 state.set(target)
             state.reason = _plaintext_reason(target)
@@ -316,7 +315,11 @@ class Targets:
         return list(self._hops.values())
 
     def sweep(self, now: float) -> None:
-        """Close idle connections; forget hops that nothing leads to."""
+        """Close idle connections; forget hops that nothing leads to, and addresses that nobody
+        knows or uses."""
+        for address, state in list(self._states.items()):
+            if state.target is None and state.users <= 0:
+                del self._states[address]
         for budget in self._budgets.values():
             budget.tick(now)
         for endpoint, hop in list(self._hops.items()):

@@ -4,6 +4,7 @@ since a terminal waits for every import."""
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -73,9 +74,19 @@ def main(args: list[str] | None = None) -> Any:
     except MeshError as error:
         click.echo(f"mesh: {error}", err=True)
         sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):
+            where = "" if error.filename else "the output cannot be written: "
+            click.echo(f"mesh: {where}{error}", err=True)
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let what stdout did not take vanish, so that the interpreter's end finds nothing to write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -52,21 +52,22 @@ class AccessLog:
         self, direction: str, exchange: Exchange, *, client: str, identity: str, seconds: float
     ) -> None:
         """Put one request on its way."""
-        request = exchange.request
+        journey = exchange.journey
+        request = (journey.original if journey is not None else None) or exchange.request
         entry: dict[str, Any] = {
             "direction": direction,
             "client": client,
             "client_id": identity,
             "method": _text(request.method),
             "uri": _text(request.target),
-            "version": f"HTTP/1.{request.minor}",
+            "version": "HTTP/2" if request.is_http2 else f"HTTP/1.{request.minor}",
             "host": _text(request.host),
             "status": exchange.status,
             "reason": exchange.error,
             "request_bytes": exchange.request_bytes,
             "response_bytes": exchange.response_bytes,
             "seconds": round(seconds, 6),
-            "request_id": _text(guard.get(request.fields, H_REQUEST_ID) or b""),
+            "request_id": _text(_id_of(exchange)),
         }
         now = self._clock()
         line = self._json_line(entry, now) if self._json else _text_line(entry, now)
@@ -87,6 +88,14 @@ class AccessLog:
     def _json_line(self, entry: dict[str, Any], now: float) -> str:
         entry["timestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         return json.dumps(entry) + "\n"
+
+
+def _id_of(exchange: Exchange) -> bytes:
+    """What `mesh explain --id` knows the request by."""
+    journey = exchange.journey
+    if journey is not None and journey.id:
+        return journey.id
+    return guard.get(exchange.request.fields, H_REQUEST_ID) or b""
 
 
 def _text_line(entry: dict[str, Any], now: float) -> str:

@@ -33,11 +33,17 @@ def exchange(target: bytes = b"/cart?a=1", *, error: str = "") -> Any:
         method=b"GET",
         target=target,
         minor=1,
+        is_http2=False,
         host=b"web",
         fields=[H_REQUEST_ID, b": ", b"id-7", b"\r\n"],
     )
     return SimpleNamespace(
-        request=wanted, status=503, error=error, request_bytes=3, response_bytes=40
+        request=wanted,
+        journey=None,
+        status=503,
+        error=error,
+        request_bytes=3,
+        response_bytes=40,
     )
 
 

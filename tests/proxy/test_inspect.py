@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mesh.core.model import (
     Backend,
     BackendPolicy,
@@ -173,3 +175,30 @@ async def test_the_view_comes_without_trust_anchors(tmp_path: Path) -> None:
 
         assert WEB in view["services"]
         assert "bundle" not in view
+
+
+@on_loop
+async def test_with_the_access_log_on_every_request_has_an_id_that_travels(tmp_path: Path) -> None:
+    async with World(tmp_path, access_log="json") as world:
+        app = App(lambda n: status(200))
+        await world.serve(app)
+        route(world)
+
+        await request(world.client, GET)
+        line = app.heads[0].lower().split(b"x-request-id: ")[1].split(b"\r\n")[0]
+        found = asked(world, "request", id=line.decode())["request"]
+
+        assert (found["status"], found["path"]) == (200, "/a")
+
+
+@on_loop
+async def test_an_answer_of_the_proxy_is_logged_with_its_id(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with World(tmp_path, access_log="json") as world:
+        route(world, endpoints=())
+
+        _, headers, _ = await request(world.client, GET)
+        world.client.server.outbound.access.flush()
+
+        assert headers["mesh-request-id"] in capfd.readouterr().err

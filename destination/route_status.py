@@ -150,13 +150,18 @@ def _unread_problems(
     if route.kind not in (RouteKind.HTTP, RouteKind.GRPC):
         return
     namespace = store.namespaces.get(service.namespace)
-    for port in service.ports:
-        if not attaches(parent, service, port):
-            continue
-        protocol = port_protocol(port, service, namespace)
-        if protocol in _UNREAD and parent.port is not None:
-            message = f"port {port.number} is {protocol.value}, not read as HTTP: no effect there"
-            yield Problem(route.source, path, NOT_HTTP, message)
+    attached = [port for port in service.ports if attaches(parent, service, port)]
+    unread = [
+        (port, protocol)
+        for port in attached
+        for protocol in (port_protocol(port, service, namespace),)
+        if protocol in _UNREAD
+    ]
+    if parent.port is None and not parent.section and len(unread) < len(attached):
+        return  # a route of all ports is meant for those that speak HTTP
+    for port, protocol in unread:
+        message = f"port {port.number} is {protocol.value}, not read as HTTP: no effect there"
+        yield Problem(route.source, path, NOT_HTTP, message)
 
 
 def _reference_problems(store: Store, route: RouteFragment) -> Iterator[Problem]:

@@ -79,6 +79,8 @@ def compile_unit(store: Store, cluster: Cluster, key: Key) -> tuple[Unit | None,
         return None, verdicts
     notes = Annotations(service.annotations, Source("Service", *key))
     breaker = notes.breaker()
+    if service.headless or service.external_name:
+        notes.have_no_effect("clients of this Service pick addresses themselves")
     acting = _Acting(
         splits=_choose_splits(store, service, splits),
         profiles=_choose_profiles(service, profiles),

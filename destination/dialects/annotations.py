@@ -60,6 +60,8 @@ class Annotations:
                 self._take(known.name, written, notes[written])
             elif known is not None or written.startswith(labels.ROUTE_PREFIXES):
                 self._unknown(written, is_known=known is not None)
+            elif not breaks and written.startswith(labels.OUR_PREFIXES):
+                self._unknown(written, is_known=False)  # of Services, others judge these
 
     def _take(self, name: str, written: str, value: str) -> None:
         if name in self._values and written != name:
@@ -82,6 +84,11 @@ class Annotations:
     def has_policy(self) -> bool:
         """Whether anything is said of retries or timeouts, be it unreadable."""
         return any(name.startswith(("mesh/retry-", "mesh/timeout-")) for name in self._values)
+
+    def have_no_effect(self, why: str) -> None:
+        """Say of each one that it does nothing here."""
+        for written, _ in self._values.values():
+            self._warn(written, NOT_SUPPORTED, f"no effect: {why}")
 
     def policy(self) -> Policy | None:
         """What they say of retries and timeouts."""

@@ -855,3 +855,46 @@ def test_the_parent_of_a_consumers_route_needs_no_grant() -> None:
     found = world(space, route(back, namespace="team", name="consumer"))
 
     assert rules(found, WEB, "team")[0].backends == (Backend(authority("web")),)
+
+
+# -- what has no effect ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocols", "parent", "said"),
+    [
+        ({"http": "tcp"}, "{kind: Service, group: '', name: db}", True),
+        ({"http": "https"}, "{kind: Service, group: '', name: db, port: 80}", True),
+        ({"http": "http"}, "{kind: Service, group: '', name: db}", False),
+    ],
+)
+def test_a_route_on_ports_that_nobody_reads_says_so(
+    protocols: dict[str, str], parent: str, said: bool
+) -> None:
+    found = world(service("db", ip="10.96.0.7", protocols=protocols), route("[{}]", parent=parent))
+
+    assert (
+        ("spec.parentRefs[0]", "NotHttp") in reasons(found.outcome("httproutes", "web"))
+    ) is said
+
+
+def test_annotations_that_do_nothing_on_a_route_are_said() -> None:
+    notes = {
+        "mesh/retry-htpp": "5xx",
+        "balancer.linkerd.io/failure-accrual": "consecutive",
+        "example.com/other": "x",
+    }
+    outcome = world(route("[{}]", annotations=notes)).outcome("httproutes", "web")
+
+    assert sorted(reasons(outcome)) == [
+        ("metadata.annotations[balancer.linkerd.io/failure-accrual]", "NotSupported"),
+        ("metadata.annotations[mesh/retry-htpp]", "UnknownField"),
+    ]
+
+
+def test_annotations_of_a_headless_service_are_said_to_do_nothing() -> None:
+    found = world(service("bare", ip="None", annotations={"timeout.linkerd.io/request": "1s"}))
+
+    assert reasons(found.outcome("services", "bare")) == [
+        ("metadata.annotations[timeout.linkerd.io/request]", "NotSupported")
+    ]

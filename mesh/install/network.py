@@ -13,8 +13,8 @@ Manifest = dict[str, Any]
 
 
 def services(values: Values) -> list[Manifest]:
-    """Headless for identity and destination (proxies pick a pod); a ClusterIP for the webhook,
-    which the API server calls."""
+    """All with a ClusterIP, so that a name never leads to a pod that is gone
+    (docs/decisions/control-plane-services.md)."""
     return [_service(values, part) for part in PARTS]
 
 
@@ -24,7 +24,7 @@ def _service(values: Values, part: Part) -> Manifest:
     else:
         admin = labels.CONTROL_ADMIN_PORT
         ports = [_port(part.port_name, part.port, part.port), _port("admin", admin, admin)]
-        spec = {"clusterIP": "None", "ports": ports}
+        spec = {"ports": ports}
     return {
         "apiVersion": "v1",
         "kind": "Service",

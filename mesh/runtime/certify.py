@@ -26,7 +26,7 @@ MAX_ANSWER: Final = 512 * 1024
 _MAX_HEAD: Final = 16 * 1024
 _CONNECT_SECONDS: Final = 3.0
 _REQUEST_SECONDS: Final = 10.0
-_MAX_TRIES: Final = 4  # addresses of the headless Service that one attempt goes through
+_MAX_TRIES: Final = 4  # addresses of the name that one attempt goes through
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,8 +240,7 @@ def test_services_select_the_pods_of_their_role() -> None:
         assert service["selector"].items() <= template["metadata"]["labels"].items()
         listening = {p["containerPort"] for c in template["spec"]["containers"] for p in c["ports"]}
         assert {p["targetPort"] for p in service["ports"]} <= listening
-    assert services[labels.IDENTITY]["clusterIP"] == "None"
-    assert "clusterIP" not in services[labels.INJECT]
+    assert not any("clusterIP" in service for service in services.values())
 
 
 def test_rendering_takes_less_than_a_second_of_cpu_imports_included() -> None:

@@ -1,0 +1,171 @@
+"""Parts of the control plane away: what is there goes on, what is new says what it waits for.
+
+MESH_E2E_OUTAGE: seconds without any control plane under load.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.core import labels
+from mesh.local.shop import manifests
+from tests.e2e.stage import Stage, eventually
+from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
+
+OUTAGE = float(os.environ.get("MESH_E2E_OUTAGE", "20"))
+PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
+CONTROL = labels.MESH_NAMESPACE
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300 + int(OUTAGE))]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def space(stage: Stage) -> Iterator[str]:
+    """A namespace whose pods are meshed."""
+    name = f"outage-{next(_numbers)}"
+    stage.kubectl("create", "namespace", name)
+    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
+    yield name
+    stage.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def loaded(stage: Stage) -> Iterator[Stage]:
+    """200 requests a second to the two replicas of the catalogue's first version."""
+    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
+    stage.load("/resume?rate=200&target=catalogue", "POST")
+    try:
+        eventually(lambda: _is_even(stage))
+        yield stage
+    finally:
+        stage.load("/resume?rate=20", "POST")
+        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
+
+
+def _is_even(stage: Stage) -> bool:
+    """Whether requests reach both replicas."""
+    pods = stage.pods("app=catalogue,version=v1")
+    return all(_sent_to(stage, f"{pod['status']['podIP']}:8080") for pod in pods)
+
+
+@contextmanager
+def away(stage: Stage, *parts: str) -> Iterator[None]:
+    """These parts of the control plane have no pod."""
+    _scale(stage, parts, 0)
+    try:
+        eventually(lambda: not any(_pods_of(stage, part) for part in parts))
+        yield
+    finally:
+        _scale(stage, parts, 1)
+        for part in parts:
+            stage.kubectl("rollout", "status", f"deployment/{part}", "-n", CONTROL)
+        stage.mesh("check", "--wait", "60s")
+
+
+def _scale(stage: Stage, parts: tuple[str, ...], replicas: int) -> None:
+    stage.kubectl("scale", "deployment", *parts, "-n", CONTROL, f"--replicas={replicas}")
+
+
+def _pods_of(stage: Stage, part: str) -> list[Any]:
+    return stage.pods(f"{labels.L_COMPONENT}={part.removeprefix('mesh-')}", CONTROL)
+
+
+def test_pods_made_without_a_webhook_start_at_once_and_are_found(stage: Stage, space: str) -> None:
+    with away(stage, labels.INJECT):
+        began = time.monotonic()
+        apply(stage, pod("bare", "default", container(stage, SERVE)))
+        apply(stage, pod("missed", space, container(stage, SERVE)))
+        assert time.monotonic() - began < 5.0
+        wait_ready(stage, space, "pod/missed")
+        stage.kubectl("delete", "pod", "bare", "-n", "default", "--now", "--wait=false")
+    back = time.monotonic()
+
+    chosen = "reason=InjectionMissed,involvedObject.name=missed"
+    events = ("get", "events", "-n", space, "--field-selector", chosen, "-o", "name")
+    assert eventually(lambda: stage.kubectl(*events), within=30.0)
+
+    assert time.monotonic() - back < 30.0
+    (inject,) = _pods_of(stage, labels.INJECT)
+    address = inject["status"]["podIP"], labels.CONTROL_ADMIN_PORT
+    assert "mesh_inject_missed_pods 1.0" in stage.ask(address, "/metrics")[2].decode()
+    said = stage.mesh("check", "--proxy", "-n", space)
+    assert f"pod {space}/missed: a pod asks for a proxy and has none" in said
+
+
+def test_a_new_pod_says_what_it_waits_for(stage: Stage, space: str) -> None:
+    with away(stage, labels.IDENTITY, labels.DESTINATION):
+        apply(stage, pod("new", space, container(stage, SERVE)))
+        address = eventually(lambda: stage.get("pod", "new", "-n", space)["status"]["podIP"])
+        logs = ("logs", "new", "-n", space, "-c", labels.PROXY_CONTAINER)
+        said = eventually(lambda: stage.ask((address, labels.ADMIN_PORT), "/ready")[2].decode())
+        eventually(lambda: "not ready: waiting for a certificate" in stage.kubectl(*logs))
+        check = stage.mesh("check", "--proxy", "-n", space, check=False)
+
+    assert said.startswith("waiting for a certificate from mesh-identity.mesh.svc")
+    assert "kubectl -n mesh scale deploy mesh-identity --replicas=1" in check
+    wait_ready(stage, space, "pod/new")
+
+
+def test_nobody_notices_that_there_is_no_control_plane(loaded: Stage) -> None:
+    """Meanwhile the application's containers are restarted, one pod after the other."""
+    began, before = time.time(), loaded.load("/stats")
+    with away(loaded, *PARTS):
+        until = time.monotonic() + OUTAGE
+        for item in loaded.pods("app=catalogue,version=v1"):
+            _restart_application(loaded, item["metadata"]["name"])
+        eventually(lambda: time.monotonic() > until, within=OUTAGE + 1.0)
+    after = loaded.load("/stats")
+
+    failed = [row for row in loaded.load(f"/recent?since={began}") if row[2] != 200]
+    assert failed == []
+    assert after["failed"] == before["failed"]
+
+
+def _restart_application(stage: Stage, name: str) -> None:
+    end = ("python", "-c", "import os; os.kill(1, 15)")
+    stage.kubectl("exec", name, "-n", "shop", "-c", "catalogue", "--", *end)
+
+    def is_back() -> bool:
+        found = stage.get("pod", name, "-n", "shop")["status"]["containerStatuses"]
+        (app,) = (item for item in found if item["name"] == "catalogue")
+        return bool(app["restartCount"] and app["ready"])
+
+    eventually(is_back)
+
+
+def test_an_endpoint_that_is_gone_gets_no_request_three_seconds_later(loaded: Stage) -> None:
+    gone, _ = loaded.pods("app=catalogue,version=v1")
+    address = f"{gone['status']['podIP']}:8080"
+    force = ("--grace-period=0", "--force")
+    loaded.kubectl("delete", "pod", gone["metadata"]["name"], "-n", "shop", *force)
+
+    _wait_for_requests(loaded, 600)
+    count = _sent_to(loaded, address)
+    _wait_for_requests(loaded, 600)
+    assert _sent_to(loaded, address) == count
+    eventually(lambda: len(loaded.pods("app=catalogue,version=v1")) == 2)
+
+
+def _wait_for_requests(stage: Stage, count: int) -> None:
+    sent = stage.load("/stats")["sent"]
+    eventually(lambda: stage.load("/stats")["sent"] >= sent + count)
+
+
+def _sent_to(stage: Stage, address: str) -> float:
+    """Requests of the load generator's proxy to one endpoint."""
+    (load,) = stage.pods("app=load")
+    _, _, text = stage.ask((load["status"]["podIP"], labels.ADMIN_PORT), "/metrics")
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.decode().splitlines()
+        if line.startswith("request_total{") and f'target_addr="{address}"' in line
+    )

@@ -16,6 +16,7 @@ from mesh.core.labels import ALPN_HTTP1, ALPN_HTTP2, ALPN_OPAQUE
 from mesh.core.model import Endpoint
 from mesh.core.names import join_address
 from proxy.balance import Load
+from proxy.batching import Batching
 from proxy.dial import Dial, Dialler, Mesh
 from proxy.exchange import Exchange, ServerSide
 from proxy.http1 import KEEP, STRIP
@@ -145,6 +146,8 @@ class Hop:
             if chosen != ALPN_HTTP2:
                 self._fall_back(transport, waiting)
                 return
+        else:
+            transport = Batching(transport, self._dialler.loop.call_soon)
         link = ServerStreams(transport, self, monotonic(), self.limits)
         transport.set_protocol(link)
         self._links.insert(0, link)

@@ -28,6 +28,10 @@ MAX_LIST: Final = 64 * 1024 + 4096  # bytes of one head, decoded
 MAX_BOMB: Final = 2 * MAX_LIST  # where reading stops at once
 MAX_ENTRIES: Final = guard.MAX_FIELDS + 8
 _MAX_SEEN: Final = 1024
+_MAX_BLOCKS: Final = 64  # blocks that either side remembers for as long as its table stays,
+_LONG_BLOCK: Final = 512  # of at most so many bytes
+_MAX_TEXTS: Final = 128  # Huffman texts that a decoder remembers,
+_LONG_TEXT: Final = 64  # of at most so many bytes
 _NEVER: Final = frozenset(
     (b"authorization", b"proxy-authorization", b"cookie", b"set-cookie")
 )  # short ones are not kept in tables, as they could be guessed (RFC 7541 §7.1.3)
@@ -118,6 +122,7 @@ class Encoder:
     """Fields -> a header block. Its table follows the peer's limit."""
 
     __slots__ = (
+        "_blocks",
         "_index",
         "_inserted",
         "_least",
@@ -129,6 +134,7 @@ class Encoder:
     )
 
     def __init__(self) -> None:
+        self._blocks: dict[tuple[Pair, ...], bytes] = {}  # that this table gives
         self._index: dict[Pair, int] = {}  # pair -> number of its insertion
         self._order: list[Pair] = []  # oldest first
         self._inserted = 0
@@ -144,10 +150,15 @@ class Encoder:
             self._least = min(limit, self._least if self._resized else self._limit)
             self._limit = limit
             self._resized = True
+            self._blocks.clear()
             self._evict(0)
 
     def encode(self, pairs: Iterable[Pair]) -> bytes:
         """One block. The pairs are trusted: they were read by our own readers."""
+        head = tuple(pairs)
+        known = self._blocks.get(head)
+        if known is not None and not self._resized:
+            return known
         out = bytearray()
         if self._resized:
             self._resized = False
@@ -155,7 +166,8 @@ class Encoder:
                 _put_int(out, 0x20, 5, self._least)
             _put_int(out, 0x20, 5, self._limit)
         index = self._index
-        for pair in pairs:
+        is_known = not out
+        for pair in head:
             number = index.get(pair)
             if number is not None:
                 at = self._inserted - number + 62
@@ -163,17 +175,24 @@ class Encoder:
                     out.append(0x80 | at)
                 else:
                     _put_int(out, 0x80, 7, at)
-            else:
-                self._encode_new(out, pair)
-        return bytes(out)
+            elif self._encode_new(out, pair):
+                is_known = False
+        block = bytes(out)
+        if is_known and len(block) <= _LONG_BLOCK:
+            if len(self._blocks) >= _MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[head] = block
+        return block
 
-    def _encode_new(self, out: bytearray, pair: Pair) -> None:
+    def _encode_new(self, out: bytearray, pair: Pair) -> bool:
+        """A pair that is not in the table. Whether it would be written otherwise next time."""
         at = _STATIC_INDEX.get(pair)
         if at is not None:
             out.append(0x80 | at)
-            return
+            return False
         name, value = pair
-        if len(value) < _GUESSABLE and name.lower() in _NEVER:
+        is_secret = len(value) < _GUESSABLE and name.lower() in _NEVER
+        if is_secret:
             out.append(0x10)
         elif pair in self._seen:
             self._seen.discard(pair)
@@ -188,8 +207,10 @@ class Encoder:
         out += name
         _put_int(out, 0, 7, len(value))
         out += value
+        return not is_secret
 
     def _insert(self, pair: Pair) -> None:
+        self._blocks.clear()
         size = len(pair[0]) + len(pair[1]) + OVERHEAD
         self._evict(size)
         if size <= self._limit:
@@ -216,17 +237,34 @@ class Decoder:
     A list that is somewhat too large gives one TOO_LARGE entry: the table is still right.
     """
 
-    __slots__ = ("_allowed", "_entries", "_limit", "_make", "_size", "_static")
+    __slots__ = (
+        "_allowed",
+        "_blocks",
+        "_entries",
+        "_limit",
+        "_make",
+        "_size",
+        "_static",
+        "_texts",
+    )
 
     def __init__(self, table: int = TABLE, *, is_strict: bool = False) -> None:
         self._entries: list[Entry] = []  # newest last
         self._size = 0
         self._limit = self._allowed = table  # a peer may use less
+        self._blocks: dict[bytes, list[Entry]] | None = {}  # what they gave with this table
+        self._texts: dict[bytes, bytes] = {}  # Huffman texts that were read
         self._make = make_strict_entry if is_strict else make_entry
         self._static = _STRICT_STATIC if is_strict else _STATIC_ENTRIES
 
     def decode(self, block: bytes) -> list[Entry]:
-        """All fields of one block, in order."""
+        """All fields of one block, in order. The list is not the caller's to change."""
+        blocks = self._blocks
+        if blocks is not None:
+            known = blocks.get(block)
+            if known is not None:
+                return known
+        self._blocks = blocks = {} if blocks is None or len(blocks) >= _MAX_BLOCKS else blocks
         entries, static = self._entries, self._static
         found: list[Entry] = []
         at, end = 0, len(block)
@@ -263,6 +301,8 @@ class Decoder:
             ) from None
         if size > MAX_LIST or len(found) > MAX_ENTRIES:
             return [_TOO_LARGE_ENTRY]
+        if self._blocks is not None and end <= _LONG_BLOCK:
+            blocks[block] = found
         return found
 
     def _literal(self, block: bytes, at: int, byte: int) -> tuple[Entry, int]:
@@ -273,14 +313,33 @@ class Decoder:
         elif number:
             name = _STATIC[number - 1][0]
         else:
-            name, at = _get_text(block, at)
-        value, at = _get_text(block, at)
+            name, at = self._text(block, at)
+        value, at = self._text(block, at)
         entry = self._make(name, value)
         if byte & 0x40:
             self._insert(entry)
         return entry, at
 
+    def _text(self, block: bytes, at: int) -> tuple[bytes, int]:
+        is_huffman = block[at] & 0x80
+        size, at = _get_prefixed(block, at, 0x7F)
+        end = at + size
+        if end > len(block):
+            raise IndexError
+        text = block[at:end]
+        if not is_huffman:
+            return text, end
+        value = self._texts.get(text)
+        if value is None:
+            value = _read_huffman(text)
+            if len(self._texts) >= _MAX_TEXTS:
+                self._texts.clear()
+            if size <= _LONG_TEXT:
+                self._texts[text] = value
+        return value, end
+
     def _insert(self, entry: Entry) -> None:
+        self._blocks = None
         size = len(entry[1]) + len(entry[2]) + OVERHEAD
         self._evict(size)
         if size <= self._limit:
@@ -290,6 +349,7 @@ class Decoder:
     def _resize(self, limit: int) -> None:
         if limit > self._allowed:
             raise PeerError("bad_block", "a table larger than was allowed")
+        self._blocks = None
         self._limit = limit
         self._evict(0)
 
@@ -341,16 +401,6 @@ def _get_int(block: bytes, at: int, value: int) -> tuple[int, int]:
         shift += 7
         if shift > 21:
             raise PeerError("bad_block", "an integer too large")
-
-
-def _get_text(block: bytes, at: int) -> tuple[bytes, int]:
-    is_huffman = block[at] & 0x80
-    size, at = _get_prefixed(block, at, 0x7F)
-    end = at + size
-    if end > len(block):
-        raise IndexError
-    text = block[at:end]
-    return (_read_huffman(text) if is_huffman else text), end
 
 
 # Bits of each octet's Huffman code (RFC 7541, Appendix B).

@@ -7,6 +7,7 @@ more than one piece per stream is ever kept (RFC 9113 §5.2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from proxy.hpack import Encoder
@@ -63,6 +64,16 @@ class Stream:
         """All of it has gone."""
 
 
+def _ended(data: bytes) -> bytes:
+    """A DATA frame, as the last of its stream."""
+    return data[:4] + b"\x01" + data[5:]
+
+
+def _keep(data: bytes) -> bool:
+    """A transport that takes nothing back."""
+    return False
+
+
 class Sending:
     """What both roles do to write."""
 
@@ -71,6 +82,9 @@ class Sending:
         "_congested",
         "_encoder",
         "_peer_window",
+        "_tail",
+        "_tail_stream",
+        "_take_back",
         "_transport",
         "_window",
         "goaway_sent",
@@ -81,6 +95,9 @@ class Sending:
 
     def __init__(self, transport: Transport, limits: Limits) -> None:
         self._transport = transport
+        self._take_back: Callable[[bytes], bool] = getattr(transport, "take_back", _keep)
+        self._tail = b""  # the last small piece of a body, which may turn out to be its end
+        self._tail_stream = 0
         self.limits = limits
         self._encoder = Encoder()
         self._window = DEFAULT_WINDOW  # of the connection, for sending
@@ -146,7 +163,11 @@ class Sending:
     def send_end(self, stream: Stream, trailers: list[tuple[bytes, bytes]] | None) -> None:
         """The end of a body; trailers go behind data that still waits."""
         if not trailers:
-            self.send_data(stream, b"", True)
+            if self._tail_stream == stream.id and self._take_back(self._tail):
+                self._write(_ended(self._tail))
+                self._tail_stream = 0
+            else:
+                self.send_data(stream, b"", True)
         elif stream.pending is None:
             self.send_head(stream.id, trailers, True)
         else:
@@ -164,7 +185,9 @@ class Sending:
         self._budget += 1
         head = HEADER.pack(size >> 8, size & 0xFF, DATA, END_STREAM if end else 0, number)
         if size <= SMALL:
-            self._write(head + data)
+            self._tail = data = head + data
+            self._tail_stream = number
+            self._write(data)
         else:
             self._write(head)
             self._write(data)

@@ -27,6 +27,7 @@ from mesh.runtime import tls as mesh_tls
 from proxy import grpc, retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
+from proxy.batching import Batching
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify, classify_http2, read_hello
@@ -357,7 +358,10 @@ class InboundConnection:
         opening.take(client)
 
     def _serve_http2(self, opening: Opening, limits: Limits) -> None:
-        client = ClientStreams(self._transport, self, self._in.keeper, limits)
+        transport = self._transport
+        if limits is STRANGER:
+            transport = Batching(transport, self._in.loop.call_soon)
+        client = ClientStreams(transport, self, self._in.keeper, limits)
         self._tcp.add(client)
         opening.take(client)
 

@@ -28,6 +28,7 @@ from proxy import grpc, retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome, phrase, reply_fields
 from proxy.attempts import Attempts, allowed, journey_of
+from proxy.batching import Batching
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
 from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, classify_http2, read_hello
@@ -215,7 +216,8 @@ class OutboundConnection:
         self._opening.take(client)
 
     def _serve_http2(self) -> None:
-        client = ClientStreams(self._transport, self, self._out.keeper, STRANGER)
+        transport = Batching(self._transport, self._out.loop.call_soon)
+        client = ClientStreams(transport, self, self._out.keeper, STRANGER)
         self._state.users += 1
         self._tcp.add(client)
         self._opening.take(client)

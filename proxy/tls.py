@@ -134,6 +134,13 @@ class TlsLink:
             self._flusher.add(self)
         self._pending.append(data)
 
+    def take_back(self, data: bytes) -> bool:
+        """Whether `data` was the last to be written, has not gone, and now never will."""
+        if self._pending and self._pending[-1] is data:
+            self._pending.pop()
+            return True
+        return False
+
     def write_eof(self) -> None:
         if not self._sent_end and not self._lost:
             self.flush()

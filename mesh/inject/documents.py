@@ -19,11 +19,11 @@ from mesh.core.errors import ConfigError
 from mesh.inject.jsonpatch import Op, apply_patch, parse_pointer
 from mesh.inject.yamltext import (
     ManifestDumper,
-    ManifestLoader,
     describe_fault,
     dump_document,
     represent_node,
 )
+from mesh.kube.yamlread import ManifestLoader, is_too_deep
 
 _MARKER: Final = re.compile(r"^---(?=[ \t\r\n]|$)", re.M)
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -71,11 +71,14 @@ def read_document(text: str, line: int) -> Document:
     body = text.removeprefix("---").lstrip()
     if body.startswith("{"):
         try:
-            return Document(text, line, data=json.loads(body))
-        except ValueError:
-            pass  # YAML's own braces
-    loader = ManifestLoader(text)
+            data = json.loads(body)
+            if not is_too_deep(data):
+                return Document(text, line, data=data)
+        except (ValueError, RecursionError):
+            pass  # YAML's own braces, or what its reader has words for
+    loader = None
     try:
+        loader = ManifestLoader(text)
         node = loader.get_single_node()
         _refuse_repeated(node)
         data = loader.construct_document(node) if node is not None else None
@@ -84,7 +87,8 @@ def read_document(text: str, line: int) -> Document:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"line {line}: {error}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Document(text, line, data=data, node=node)
 
 

@@ -2,7 +2,7 @@
 
 PyYAML speaks YAML 1.1 with its own idea of numbers: `1e3` is a string to it and a number to
 Kubernetes. So whatever could be read as anything but text is quoted on the way out, texts of
-several lines become blocks, and timestamps stay text on the way in.
+several lines become blocks. `mesh.kube.yamlread` is the way in.
 """
 
 from __future__ import annotations
@@ -13,38 +13,25 @@ from typing import Any, Final
 
 import yaml
 
+from mesh.kube.yamlread import RESOLVERS, ManifestLoader
+
 try:
     from yaml import CSafeDumper as _BaseDumper
-    from yaml import CSafeLoader as _BaseLoader
 except ImportError:  # PyYAML without its C library: slower, the same text
     from yaml import SafeDumper as _BaseDumper  # type: ignore[assignment]
-    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
 
 _NOT_PLAIN: Final = re.compile(
     r"[-+]?[.\d]|[-+.]|~$|(?i:true|false|yes|no|on|off|y|n|null|nan|inf|infinity)$"
 )
 
 
-_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
-_RESOLVERS: Final = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-    for first, resolvers in _BaseLoader.yaml_implicit_resolvers.items()
-}
-
-
 class ManifestDumper(_BaseDumper):
     """Blocks for texts of several lines, quotes for what only looks like text; no aliases."""
 
-    yaml_implicit_resolvers = _RESOLVERS
+    yaml_implicit_resolvers = RESOLVERS
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-class ManifestLoader(_BaseLoader):
-    """A safe loader that leaves dates alone: JSON, and so Kubernetes, has none."""
-
-    yaml_implicit_resolvers = _RESOLVERS
 
 
 def represent_text(dumper: Any, text: str) -> yaml.ScalarNode:

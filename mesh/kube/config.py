@@ -85,7 +85,7 @@ def _load(path: Path) -> dict[str, Any]:
     """One kubeconfig file with its paths made absolute."""
     try:
         document = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"kubeconfig {path}: cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"kubeconfig {path}: expected a mapping with clusters, got another thing")

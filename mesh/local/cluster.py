@@ -377,8 +377,11 @@ def status(state: Path | None = None) -> Cluster | None:
 
 
 def kubeconfig(state: Path | None = None) -> Path:
-    """The kubeconfig of a cluster that was started at least once. Raises MeshError."""
-    path = _folder(state) / "kubeconfig"
-    if not path.exists():
-        raise MeshError(f"{path} does not exist: start the cluster with  mesh local up")
-    return path
+    """The kubeconfig of a running cluster. Raises MeshError."""
+    found = status(state)
+    if found is None:
+        option = f" --state {state}" if state else ""
+        raise MeshError(
+            f"no cluster runs in {_folder(state)}: start it with  mesh local up{option}"
+        )
+    return found.kubeconfig

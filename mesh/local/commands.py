@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,19 +86,39 @@ def kubeconfig(state: Path | None) -> None:
 def apply(state: Path | None, files: tuple[str, ...], namespace: str) -> None:
     """Apply manifests as kubectl would, where there is no kubectl.
 
+    Only to an embedded cluster: that of --state, else the one whose file is $KUBECONFIG, else
+    the one of the user's state directory.
+
     \b
     mesh install | mesh local apply -f -
     """
-    import os
-
     import anyio
 
     from mesh.kube.config import find_access
     from mesh.local import cluster
 
+    path = cluster.kubeconfig(state or _state_of(os.environ.get("KUBECONFIG", "")))
     objects = [obj for name in files for obj in _read(name)]
-    path = os.environ.get("KUBECONFIG") or str(cluster.kubeconfig(state))
-    sys.exit(anyio.run(_apply, find_access(path), objects, namespace))
+    sys.exit(anyio.run(_apply, find_access(str(path)), objects, namespace))
+
+
+def _state_of(kubeconfig: str) -> Path | None:
+    """The state folder of the embedded cluster that $KUBECONFIG names; None when it is empty.
+
+    Raises ConfigError for any other cluster: what is tried out here must not reach it.
+    """
+    from mesh.local import cluster
+
+    if not kubeconfig:
+        return None
+    path = Path(kubeconfig)
+    found = cluster.status(path.parent)
+    if found is None or found.kubeconfig != path.resolve():
+        raise ConfigError(
+            f"KUBECONFIG={kubeconfig} is no running cluster of mesh local: "
+            "pass --state, or unset KUBECONFIG; other clusters want  kubectl apply"
+        )
+    return path.parent
 
 
 @click.command()
@@ -114,25 +135,13 @@ def demo(once: bool) -> None:
 
 
 def _read(name: str) -> list[dict[str, Any]]:
-    import yaml
+    from mesh.local.documents import read_objects
 
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text()
-        documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: expected YAML: {error}") from error
-    objects: list[dict[str, Any]] = []
-    for number, document in enumerate(documents, 1):
-        if document is None:
-            continue
-        if not isinstance(document, dict):
-            raise ConfigError(
-                f"{name}: document {number}: expected an object, got {document!r:.60}"
-            )
-        objects += document["items"] if document.get("kind") == "List" else [document]
-    return objects
+    return read_objects(text, "stdin" if name == "-" else name)
 
 
 async def _apply(access: Any, objects: list[dict[str, Any]], namespace: str) -> int:

@@ -62,8 +62,8 @@ class Stage:
 
     def apply(self, text: str) -> None:
         """Apply manifests with kubectl, or with our own command where there is none."""
-        command = [self.kubectl, "apply", "-f", "-"] if self.kubectl else None
-        self._run(command or [sys.executable, "-m", "mesh", "local", "apply", "-f", "-"], text)
+        command = [self.kubectl] if self.kubectl else [sys.executable, "-m", "mesh", "local"]
+        self._run([*command, "apply", "-f", "-"], text)
 
     def _run(
         self, command: Sequence[str], text: str = "", *, check: bool = True, quiet: bool = True

@@ -14,30 +14,16 @@ from typing import Any, Final
 
 import yaml
 
+from mesh.kube.yamlread import ManifestLoader
 from mesh.lint.rules.finding import Finding, Level
-
-try:
-    from yaml import CSafeLoader as _BaseLoader
-except ImportError:  # PyYAML without its C library: slower, the same nodes
-    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
 
 Object = dict[str, Any]
 
 _MARKER: Final = re.compile(r"^---(?=[ \t\r\n]|$)", re.M)
 _STEP: Final = re.compile(r"\[([^\]]*)\]|([^.\[]+)")
-_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _OWN_KEYS: Final = ("apiVersion", "kind", "metadata", "spec")  # given twice: two objects
 _DEEPEST: Final = 64
-
-
-class _Loader(_BaseLoader):
-    """Leaves dates alone: JSON, and so Kubernetes, has none."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the base declares it without a type
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-        for first, resolvers in _BaseLoader.yaml_implicit_resolvers.items()
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +113,9 @@ def _pieces(text: str) -> Iterator[tuple[str, int]]:
 def _read_piece(
     name: str, piece: str, first: int, manifests: list[Manifest], findings: list[Finding]
 ) -> None:
-    loader = _Loader(piece)
+    loader = None
     try:
+        loader = ManifestLoader(piece)
         node = loader.get_single_node()
         parts = list(_parts(node, name, first, findings))
         for part in parts:
@@ -145,7 +132,8 @@ def _read_piece(
             )
         )  # fmt: skip
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _parts(

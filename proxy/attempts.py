@@ -164,7 +164,7 @@ class Attempts:
         ):
             return True
         if exchange.timer is not None:
-            exchange.timer.responded()
+            exchange.timer.responded(is_tunnel=bool(response.upgrade))
         if plan.filters is not None and plan.filters.changes_response:
             original = exchange.journey.original if exchange.journey is not None else None
             response.fields = plan.filters.response(original or exchange.request, response.fields)
@@ -187,13 +187,15 @@ class Attempts:
         journey = journey_of(exchange)
         if rule is None or not retry.may_go_again(exchange, rule, journey.tries):
             return False
+        if not journey.budgeted:
+            return False  # belongs to a second try itself: who began it goes on
         if not plan.backend.hops and (plan.drawn is None or plan.drawn.only is not None):
             return False  # nobody is left to ask
         now = monotonic()
         wait = retry.backoff(rule, journey.tries, self._out.random())
         if journey.deadline is not None and now + wait >= journey.deadline:
             return False
-        if not journey.budgeted or not plan.budget.withdraw(now):
+        if not plan.budget.withdraw(now):
             self._out.telemetry.count(
                 "outbound_http_retry_overflow_total", authority=plan.apex or "-"
             )

@@ -59,9 +59,14 @@ class Watch:
         elif times:
             self._start("attempt", min(times), Outcome.TRY_TIMEOUT)
 
-    def responded(self) -> None:
-        """The response that the client gets has begun."""
+    def responded(self, *, is_tunnel: bool) -> None:
+        """The response that the client gets has begun. A tunnel has no end to wait for: only
+        silence and the life of a stream limit it."""
         policy = self._policy
+        if is_tunnel:
+            for name in (Outcome.TIMEOUT, Outcome.DEADLINE, Outcome.RESPONSE_TIMEOUT):
+                self._stop(name)
+            self.between()
         if self._stop("headers") and policy.attempt is not None and policy.headers is not None:
             self._start("attempt", policy.attempt - policy.headers, Outcome.TRY_TIMEOUT)
         if policy.stream is not None:

@@ -267,17 +267,23 @@ class StreamServer:
         return tuple(session.status(now) for session in sorted(self.sessions, key=_by_name))
 
     async def ask(
-        self, what: str, query: Mapping[str, str], *, namespace: str = "", pod: str = ""
+        self,
+        what: str,
+        query: Mapping[str, str],
+        *,
+        namespace: str = "",
+        pod: str = "",
+        most: int = MOST_ASKED,
     ) -> tuple[ProxyAnswer, ...]:
-        """Ask connected proxies something, at most MOST_ASKED at once; those that answer in
-        time, by name."""
+        """Ask at most so many of the connected proxies something; those that answer in time,
+        by name."""
         chosen = [
             session
             for session in sorted(self.sessions, key=_by_name)
             if session.state is State.OPEN
             and namespace in ("", session.key[0])
             and pod in ("", session.key[1])
-        ][:MOST_ASKED]
+        ][: max(0, min(most, MOST_ASKED))]
         waiting = {self._ask(session, what, query): session for session in chosen}
         try:
             if waiting:

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from destination.reports import LONGEST_WINDOW, ReportKeeper
+from destination.server import MOST_ASKED
 from mesh.core import labels
 from mesh.core.errors import ApiError
 from mesh.core.report import AskedAnswer, ProxiesAnswer, ProxyAnswer
@@ -36,7 +37,13 @@ class AskProxies(Protocol):
     """Asks connected proxies; see `StreamServer.ask`."""
 
     def __call__(
-        self, what: str, query: Mapping[str, str], *, namespace: str = "", pod: str = ""
+        self,
+        what: str,
+        query: Mapping[str, str],
+        *,
+        namespace: str = "",
+        pod: str = "",
+        most: int = ...,
     ) -> Awaitable[tuple[ProxyAnswer, ...]]: ...
 
 
@@ -91,9 +98,13 @@ class ViewerRoutes:
         query = dict(request.query)
         what = query.pop("what", "")
         namespace, pod = query.pop("namespace", ""), query.pop("pod", "")
+        most = query.pop("most", "")
+        limit = int(most) if most.isdigit() and len(most) < 6 else MOST_ASKED
         if not what or sum(map(len, query.values())) > _LONGEST_QUESTION:
             raise web.HTTPBadRequest(text="what: expected a word, and a question of 16 KiB at most")
-        return _json(AskedAnswer(await self._ask(what, query, namespace=namespace, pod=pod)))
+        return _json(
+            AskedAnswer(await self._ask(what, query, namespace=namespace, pod=pod, most=limit))
+        )
 
     async def _check(self, request: web.Request) -> None:
         """Refuse whoever does not hold a viewer's token."""

@@ -17,6 +17,7 @@ from proxy import guard
 from proxy.exchange import Exchange, Journey
 from proxy.guard import Fields
 from proxy.heads import path_of
+from proxy.hop import Hop
 from proxy.http1 import COLON, CRLF
 from proxy.plan import Plan
 
@@ -48,14 +49,17 @@ class Entry:
     view: int
 
 
+_Kept = tuple[float, float, bytes, bytes, bytes, str, Plan, Hop | None, int, int, str, int]
+
+
 class Journal:
     """The last requests by id, oldest first."""
 
     __slots__ = ("_count", "_entries", "_prefix")
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._prefix = os.urandom(6).hex()
+        self._entries: dict[bytes, _Kept] = {}
+        self._prefix = os.urandom(6).hex().encode()
         self._count = 0
 
     def name(self, exchange: Exchange) -> bytes:
@@ -67,7 +71,7 @@ class Journal:
             found = guard.get(exchange.request.fields, H_REQUEST_ID) or b""
             if not found or len(found) > _LONGEST or not _PLAIN.issuperset(found):
                 self._count += 1
-                found = b"%b-%x" % (self._prefix.encode(), self._count)
+                found = b"%b-%x" % (self._prefix, self._count)
             journey.id = found
         return journey.id
 
@@ -82,21 +86,42 @@ class Journal:
         return [H_MESH_REQUEST_ID, COLON, self.name(exchange), CRLF]
 
     def keep(self, exchange: Exchange, *, address: str, view: int, now: float) -> None:
-        """Remember a request that is over."""
-        key = self.name(exchange).decode("latin-1")
-        request, plan, hop = exchange.request, exchange.plan, exchange.endpoint
-        assert isinstance(plan, Plan)
-        journey = exchange.journey
-        self._entries.pop(key, None)
-        if len(self._entries) >= MOST:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = Entry(
+        """Remember a request that is over; put into words only when somebody asks."""
+        key = self.name(exchange)
+        entries = self._entries
+        entries.pop(key, None)
+        if len(entries) >= MOST:
+            del entries[next(iter(entries))]
+        request, journey = exchange.request, exchange.journey
+        retries = journey.tries if journey is not None else 0
+        entries[key] = (
+            time(),
+            now - exchange.started,
+            request.method,
+            request.host,
+            request.target.partition(b"?")[0][:_LONGEST],
+            address,
+            exchange.plan,
+            exchange.endpoint,
+            max(retries, len(exchange.tried or ())) + 1,
+            exchange.status,
+            exchange.error,
+            view,
+        )
+
+    def find(self, key: str) -> Entry | None:
+        """The request of an id, while it is among the last ones."""
+        kept = self._entries.get(key.encode("latin-1", "replace"))
+        if kept is None:
+            return None
+        at, seconds, method, host, target, address, plan, hop, tries, status, reason, view = kept
+        return Entry(
             id=key,
-            at=time(),
-            seconds=round(now - exchange.started, 6),
-            method=request.method.decode("latin-1"),
-            host=request.host.decode("latin-1")[:_LONGEST],
-            path=path_of(request.target)[:_LONGEST],
+            at=at,
+            seconds=round(seconds, 6),
+            method=method.decode("latin-1"),
+            host=host.decode("latin-1")[:_LONGEST],
+            path=path_of(target),
             address=address,
             service=plan.apex,
             rule=plan.origin,
@@ -104,11 +129,8 @@ class Journal:
             backend=plan.leaf,
             endpoint=hop.address if hop is not None else "",
             pod=hop.endpoint.pod if hop is not None else "",
-            tries=1 + (journey.tries if journey is not None else 0) + len(exchange.tried or ()),
-            status=exchange.status,
-            reason=exchange.error,
+            tries=tries,
+            status=status,
+            reason=reason,
             view=view,
         )
-
-    def find(self, key: str) -> Entry | None:
-        return self._entries.get(key)

@@ -34,11 +34,14 @@ async def ask_proxies(
     *,
     namespace: str = "",
     pod: str = "",
+    most: int = 0,
     port_forward: Sequence[str] = (),
 ) -> list[Told]:
-    """The answers of those proxies that are connected, by name. Raises MeshError when nobody
-    may ask, or no destination answers."""
+    """The answers of those proxies that are connected, by name; of at most `most` of each
+    destination, 0 for all. Raises MeshError when nobody may ask, or no destination answers."""
     asked = {"what": what, "namespace": namespace, "pod": pod, **(query or {})}
+    if most:
+        asked["most"] = str(most)
     try:
         answers = await ask_destination(
             client, mesh_namespace, "/v1/ask", query=asked, port_forward=port_forward

@@ -151,7 +151,7 @@ def _ask_proxy(
     pod = asker.pod.name if asker.pod is not None else ""
     query = question_for(question, expected.address, draw)
     try:
-        answers = ask(choice, "explain", query, namespace=asker.namespace, pod=pod)
+        answers = ask(choice, "explain", query, namespace=asker.namespace, pod=pod, most=1)
         if not answers:
             who = f"pod {asker.namespace}/{pod}" if pod else f"namespace {asker.namespace}"
             raise MeshError(f"no proxy of {who} is connected to destination")
@@ -189,7 +189,13 @@ def _past(choice: ClusterChoice, request_id: str, namespace: str | None, output:
 
 
 def ask(
-    choice: ClusterChoice, what: str, query: dict[str, str], *, namespace: str = "", pod: str = ""
+    choice: ClusterChoice,
+    what: str,
+    query: dict[str, str],
+    *,
+    namespace: str = "",
+    pod: str = "",
+    most: int = 0,
 ) -> list[Told]:
     """Ask proxies something. Raises MeshError."""
     import anyio
@@ -207,6 +213,7 @@ def ask(
                 query,
                 namespace=namespace,
                 pod=pod,
+                most=most,
                 port_forward=choice.kubectl_options(),
             )
 

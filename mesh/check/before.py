@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mesh.check.facts import Facts, Right
-from mesh.check.foreign import DEFINITIONS_FREE
+from mesh.check.foreign import DEFINITIONS_FREE, GATEWAY_FREE
 from mesh.check.model import Category, Check, Fault, Severity
 from mesh.kube.pods import name_of
 
@@ -79,5 +79,6 @@ BEFORE: Final = Category(
         Check("the mesh's namespace can be used", namespace_is_usable, retryable=True),
         Check("you may create everything that is installed", may_install),
         DEFINITIONS_FREE,
+        GATEWAY_FREE,
     ),
 )

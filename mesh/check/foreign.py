@@ -19,6 +19,12 @@ CRD_FLAGS: Final[Mapping[str, str]] = {
     "httproutegroups.specs.smi-spec.io": "crds.smi",
 }
 
+# What `mesh install --gateway-api` brings.
+GATEWAY_NAMES: Final = tuple(
+    f"{plural}.gateway.networking.k8s.io"
+    for plural in ("httproutes", "grpcroutes", "tlsroutes", "tcproutes")
+)
+
 
 class _Mesh(NamedTuple):
     """How another mesh's injector is known, and which of our dialects are its own."""
@@ -90,6 +96,18 @@ def definitions_are_free(facts: Facts) -> Iterator[Fault]:
         )
 
 
+def gateway_routes_are_free(facts: Facts) -> Iterator[Fault]:
+    """`mesh install` never reads the cluster, so it cannot see these by itself."""
+    theirs = [crd for crd in facts.crds.value if name_of(crd) in GATEWAY_NAMES and not is_ours(crd)]
+    if theirs:
+        yield Fault(
+            f"CustomResourceDefinitions {', '.join(sorted(map(name_of, theirs)))}",
+            f"are here already, from {owner_of(theirs[0])}",
+            "the mesh reads them as they are: install without --gateway-api, which would put "
+            "smaller ones in their place",
+        )
+
+
 def is_ours(obj: Mapping[str, Any]) -> bool:
     """Whether `mesh install` made this object."""
     return labels_of(obj).get(labels.L_PART_OF) == labels.PART_OF
@@ -122,4 +140,9 @@ OTHERS: Final = Category(
 )
 DEFINITIONS_FREE: Final = Check(
     "the kinds that the mesh brings belong to nobody else", definitions_are_free, Severity.WARNING
+)
+GATEWAY_FREE: Final = Check(
+    "the Gateway API's routes are free for --gateway-api",
+    gateway_routes_are_free,
+    Severity.WARNING,
 )

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from mesh.install.values import (
     Values,
     build_values,
     describe_values,
+    faults_of,
     merge_trees,
     parse_assignments,
 )
@@ -60,10 +62,34 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
         for flag in reversed(names):
             item = described[FLAGS[flag]]
             shown = f"{item.help}  [default: {item.default or 'unset'}]"
-            command = click.option(flag, metavar="TEXT", help=shown)(command)
+            option = click.option(
+                flag, metavar="TEXT", help=shown, callback=partial(_check_flag, item.key)
+            )
+            command = option(command)
         return command
 
     return decorate
+
+
+def _check_flag(key: str, _: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """The text as it was given. Raises click.BadParameter, which names the flag."""
+    if text is not None:
+        for fault in faults_of(parse_assignments([f"{key}={text}"])):
+            raise click.BadParameter(fault.removeprefix(f"{key}: "))
+    return text
+
+
+def check_assignments(
+    _: click.Context, __: click.Parameter, items: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The `--set` texts as they were given. Raises click.BadParameter with every fault."""
+    try:
+        faults = faults_of(parse_assignments(items))
+    except ConfigError as error:
+        faults = list(error.problems)
+    if faults:
+        raise click.BadParameter("\n".join(faults))
+    return items
 
 
 @click.command()
@@ -71,11 +97,18 @@ def value_flags(*names: str) -> Callable[[Command], Command]:
 @click.option(
     "--gateway-api",
     is_flag=True,
-    help="Also define the Gateway API's routes, unless the cluster has any of them.",
+    help="Also define the Gateway API's routes; mesh check --pre tells if they are there.",
 )
 @click.option("--ha", is_flag=True, help="Three pods of each part, apart, with budgets.")
 @value_flags(*FLAGS)
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one value.",
+    callback=check_assignments,
+)
 @click.option(
     "-f",
     "--values",
@@ -115,8 +148,7 @@ def install(
     help_values: bool,
     **flags: str | None,
 ) -> None:
-    """Print the manifests of the mesh. Same input, same bytes; reads a cluster only to keep
-    --gateway-api from writing over definitions that are there.
+    """Print the manifests of the mesh. Same input, same bytes; reads no cluster.
 
     \b
     mesh install | kubectl apply -f -
@@ -124,9 +156,14 @@ def install(
     if help_values:
         click.echo(print_values(), nl=False)
         return
-    values = read_values(files, assignments, flags, ha=ha)
+    try:
+        values = read_values(files, assignments, flags, ha=ha)
+    except ConfigError as error:
+        if files:
+            raise
+        raise click.UsageError(str(error)) from error
     if gateway_api:
-        values = _with_gateway_api(values)
+        values = replace(values, crds=replace(values.crds, gateway=True))
     if crds:
         click.echo(print_manifests(render_crds(values)), nl=False)
         return
@@ -138,31 +175,6 @@ def install(
         values = replace(values, identity=identity)
         brought = issuer_secret(Files(anchors, certificate, key), values, now=time.time())
     click.echo(print_manifests(render(values, brought=brought)), nl=False)
-
-
-def _with_gateway_api(values: Values) -> Values:
-    """The values with the Gateway API's definitions, unless the cluster has some."""
-    from mesh.install.gateway_crds import NAMES
-
-    try:
-        found = asyncio.run(_definitions(NAMES))
-    except (ApiError, ConfigError) as error:
-        click.echo(f"mesh: no cluster was asked whether it has the Gateway API: {error}", err=True)
-        found = []
-    if found:
-        click.echo(f"mesh: kept as they are in the cluster: {', '.join(found)}", err=True)
-        return values
-    return replace(values, crds=replace(values.crds, gateway=True))
-
-
-async def _definitions(names: tuple[str, ...]) -> list[str]:
-    """Those of these definitions of kinds that the cluster has. Raises ApiError, ConfigError."""
-    from mesh.kube.client import KubeClient
-    from mesh.kube.config import find_access
-
-    async with KubeClient(find_access(None, None)) as client:
-        crds = await client.list("customresourcedefinitions.apiextensions.k8s.io")
-    return sorted({crd["metadata"]["name"] for crd in crds} & set(names))
 
 
 @click.command()

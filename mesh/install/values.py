@@ -228,6 +228,13 @@ class Described:
     help: str
 
 
+def faults_of(tree: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the keys and values of one tree, each by itself."""
+    problems: list[str] = []
+    _overlay(Values(), tree, "", problems)
+    return problems
+
+
 def build_values(*trees: Mapping[str, Any]) -> Values:
     """Defaults overlaid by each tree in turn. Raises ConfigError that lists every fault."""
     problems: list[str] = []
@@ -253,7 +260,7 @@ def parse_assignments(items: Sequence[str]) -> Tree:
         path, equals, text = item.partition("=")
         steps = path.strip().split(".")
         if not equals or not all(steps):
-            problems.append(f'--set: expected key=value such as proxy.logLevel=debug, got "{item}"')
+            problems.append(f'expected key=value such as proxy.logLevel=debug, got "{item}"')
             continue
         branch = tree
         for step in steps[:-1]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from mesh.check import foreign
 from mesh.check.catalogue import Mode, categories_of
 from mesh.check.facts import Clash, Facts, Handshake, Read, Skew
 from mesh.check.model import Result, Verdict, judge
 from mesh.core import labels
 from mesh.core.report import ProxiesAnswer
+from mesh.install.gateway_crds import NAMES
 from tests.check.world import (
     CHAIN,
     NOW,
@@ -513,6 +515,20 @@ def test_definitions_of_others_name_their_owner_and_the_flag_that_spares_them() 
         "from Helm release linkerd-crds in namespace linkerd"
     )
     assert "--set crds.linkerd=false" in fault.remedy
+
+
+def test_gateway_routes_of_others_warn_against_the_flag_that_replaces_them() -> None:
+    theirs = [crd(name, labels={}) for name in foreign.GATEWAY_NAMES[:2]]
+
+    result = only(replace(bare(), crds=Read(theirs)), Mode.PRE)
+
+    assert foreign.GATEWAY_NAMES == NAMES
+    assert result.verdict is Verdict.WARNING
+    assert result.faults[0].object == (
+        "CustomResourceDefinitions grpcroutes.gateway.networking.k8s.io, "
+        "httproutes.gateway.networking.k8s.io"
+    )
+    assert "without --gateway-api" in result.faults[0].remedy
 
 
 def test_a_missing_right_is_named() -> None:

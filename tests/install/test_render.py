@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 import resource
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click import Command
 from click.testing import CliRunner
 
 from mesh.core import labels
@@ -19,8 +21,10 @@ from mesh.inject.config import KEY, load_config
 from mesh.install.commands import FLAGS, install
 from mesh.install.parts import PARTS
 from mesh.install.render import VALUES_KEY, inject_config, print_manifests, render
+from mesh.install.upgrade_command import upgrade
 from mesh.install.values import Values, build_values
 from mesh.runtime.settings import load
+from tests.support.authority import TrustChain
 from tests.support.golden import check_golden
 
 RENDERED = Path(__file__).parents[2] / "deploy" / "mesh.yaml"
@@ -110,6 +114,47 @@ def test_crds_prints_the_definitions_alone() -> None:
 
     assert kinds == {"CustomResourceDefinition"}
     assert run("--crds") in run()
+    check_golden("install/crds.yaml", run("--crds"))
+
+
+def test_gateway_api_adds_definitions_and_never_reads_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+
+    text = run("--gateway-api")
+
+    check_golden("install/gateway-api.diff", difference(text))
+    assert text == run("--gateway-api") == run("--set", "crds.gateway=true")
+    assert run("--crds", "--gateway-api") in text
+    config = next(d for d in yaml.safe_load_all(text) if d["kind"] == "ConfigMap")
+    assert yaml.safe_load(config["data"][VALUES_KEY]) == {"crds": {"gateway": True}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--admin-port", "abc"], "'--admin-port': expected a number from"),
+        (["--image-pull-policy", "never"], "'--image-pull-policy': expected Always or"),
+        (["--identity-replicas", "0"], "'--identity-replicas': expected a number from 1"),
+        (["--image", "mesh:latest"], "'--image': expected an image with a tag"),
+        (["--set", "foo=bar"], "'--set': foo: no such value"),
+        (["--set", "image"], "'--set': expected key=value such as"),
+        (["--set", "proxy.logLevel=loud"], "'--set': proxy.logLevel: expected"),
+        (["--admin-port", "4143"], "expected three different ports, got"),
+        (["--identity-issuer-key-file", "x"], "go together"),
+    ],
+)
+@pytest.mark.parametrize("command", [install, upgrade])
+def test_a_wrong_value_is_a_usage_error_that_names_the_flag(
+    command: Command, arguments: list[str], message: str
+) -> None:
+    names = {name for parameter in command.params for name in parameter.opts}
+    if arguments[0] not in names or (command is upgrade and arguments[1] == "4143"):
+        return  # upgrade learns the other ports from the cluster
+    result = CliRunner().invoke(command, arguments)
+    said = " ".join(result.output.split())
+    assert (result.exit_code, message in said) == (2, True), said
 
 
 def test_flags_win_over_set_and_set_over_files(tmp_path: Path) -> None:
@@ -120,6 +165,28 @@ def test_flags_win_over_set_and_set_over_files(tmp_path: Path) -> None:
 
     same = build_values({"image": "c:1", "proxy": {"logLevel": "debug", "cpuLimit": "2"}})
     assert text == print_manifests(render(same))
+    check_golden("install/values.diff", difference(text))
+
+
+def test_an_issuer_of_ones_own_becomes_a_secret_and_a_value(tmp_path: Path) -> None:
+    chain = TrustChain()
+    texts = {
+        "trust-anchors": chain.bundle,
+        "issuer-certificate": chain.issuer.certificate_pem,
+        "issuer-key": chain.issuer.key_pem,
+    }
+    arguments = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        arguments += [f"--identity-{name}-file", str(tmp_path / name)]
+
+    shown = run(*arguments)
+
+    for name, text in texts.items():  # made for this run, so the golden file names them
+        encoded = base64.b64encode(text.encode()).decode()
+        assert encoded in shown
+        shown = shown.replace(encoded, f"<{name} in base64>")
+    check_golden("install/identity-files.diff", difference(shown))
 
 
 @pytest.mark.parametrize(

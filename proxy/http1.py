@@ -28,6 +28,7 @@ STRIP, COLLECT, KEEP = range(3)
 # How a body is delimited: by its length (0 included), in chunks, by the end of the connection.
 MEASURED, CHUNKS, UNTIL_END = range(3)
 
+_BLANKS: Final = b" \t"
 _PERSISTENCE: Final = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 _STATUS_LINES: Final = {
     status: (reason, b"HTTP/1.1 %d %b\r\n" % (status, reason))
@@ -180,9 +181,9 @@ class HeadReader:
         if kind == CONNECTION and value in _PERSISTENCE:
             return  # llhttp keeps count of it
         if kind == HOST and self._host is None:
-            self._host = value
+            self._host = value = value.rstrip(_BLANKS)
         elif kind == LENGTH and self._length is None:
-            self._length = value
+            self._length = value = value.rstrip(_BLANKS)
         else:
             self._unusual(name, value)
             return

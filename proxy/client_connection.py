@@ -26,6 +26,7 @@ from proxy.http1 import (
 )
 from proxy.http1_request import RequestReader
 from proxy.opaque import Tunnel
+from proxy.pace import Pace
 from proxy.seams import Transport
 
 HEAD_SECONDS: Final = 10.0  # for a request head, from its first byte
@@ -54,9 +55,11 @@ class ClientConnection:
         "_paused",
         "_pipeline",
         "_reader",
+        "_reads",
         "_since",
         "_transport",
         "_write_paused",
+        "_writes",
         "read_bytes",
         "written_bytes",
     )
@@ -83,6 +86,8 @@ class ClientConnection:
         self._lingering = False
         self._paused = False
         self._write_paused = False
+        self._reads: Pace | None = None  # of a body that is awaited
+        self._writes: Pace | None = None  # of a response that waits to be taken
         self._since = self._now()
         self.read_bytes = 0
         self.written_bytes = 0
@@ -135,6 +140,8 @@ class ClientConnection:
     # -- the reader's events -----------------------------------------------------------------
 
     def on_request(self, request: Request) -> None:
+        if self._keeper.is_shedding:
+            raise overloaded()
         exchange = Exchange(self, self._pipeline, request, self._now())
         self._exchange = exchange
         self._pipeline.begin(exchange)
@@ -289,14 +296,39 @@ class ClientConnection:
         self._transport.abort()
 
     def check(self, now: float) -> None:
-        """Called every second: hang up on who sends heads too slowly, or nothing at all."""
+        """Called every second: hang up on who sends too slowly, takes too little, or is idle."""
         if self._exchange is not None:
+            self._check_pace(self._exchange, now)
             return
+        self._reads = self._writes = None
         if self._since < 0:
             if now + self._since > HEAD_SECONDS:
                 self._refuse(PeerError("head-timeout", "request head took too long", status=408))
         elif now - self._since > IDLE_SECONDS:
             self._transport.close()
+
+    def _check_pace(self, exchange: Exchange, now: float) -> None:
+        """A body of known length, and a response, have to get on. Streams may be silent."""
+        if exchange.is_tunnel:
+            return
+        if exchange.request_done or not exchange.request.length or self._paused:
+            self._reads = None
+        elif self._reads is None:
+            self._reads = Pace(self.read_bytes, now)
+        elif self._reads.is_slow(self.read_bytes, now):
+            self._refuse(PeerError("slow-body", "request body took too long", status=408))
+            return
+        if not self._write_paused:
+            self._writes = None
+            return
+        taken = self.written_bytes - self._transport.get_write_buffer_size()
+        if self._writes is None:
+            self._writes = Pace(taken, now)
+        elif self._writes.is_slow(taken, now):
+            self._pipeline.refused(PeerError("stalled", "a response that nobody takes"))
+            self._exchange = None
+            exchange.client_gone("stalled")
+            self._transport.abort()
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -349,6 +381,11 @@ def _ignore(data: bytes) -> bool:
     return False
 
 
+def overloaded() -> PeerError:
+    """The answer to a request while memory is short."""
+    return PeerError("overloaded", "memory is short", status=503)
+
+
 class Kept(Protocol):
     """A client's connection as its keeper sees it."""
 
@@ -360,7 +397,7 @@ class Kept(Protocol):
 class Keeper:
     """What connections share: the loop's clock, who is open, and whether we are stopping."""
 
-    __slots__ = ("clients", "is_draining", "loop", "now", "tunnels")
+    __slots__ = ("clients", "is_draining", "is_shedding", "loop", "now", "tunnels")
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
@@ -368,3 +405,4 @@ class Keeper:
         self.clients: set[Kept] = set()
         self.tunnels: set[Tunnel] = set()
         self.is_draining = False
+        self.is_shedding = False  # memory is short: requests are answered 503

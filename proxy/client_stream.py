@@ -17,7 +17,16 @@ _NO_BODY: Final = (204, 304)
 class ClientStream(Stream):
     """A `ClientSide`. What a client sends ahead of the answer to CONNECT waits in `early`."""
 
-    __slots__ = ("_body_left", "_has_ended", "_streams", "early", "exchange", "request_ended")
+    __slots__ = (
+        "_body_left",
+        "_has_ended",
+        "_streams",
+        "early",
+        "exchange",
+        "left_before",
+        "request_ended",
+        "waited",
+    )
 
     def __init__(self, streams: Streams, number: int, window: int, receive_window: int) -> None:
         super().__init__(number, window, receive_window)
@@ -25,6 +34,8 @@ class ClientStream(Stream):
         self.exchange: Exchange | None = None
         self.request_ended = False
         self.early = b""
+        self.left_before = -1  # bytes of the body a second ago,
+        self.waited = 0  # and seconds in which none came
         self._has_ended = False
         self._body_left: int | None = None  # of the response, where its length ends it
 

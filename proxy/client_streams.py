@@ -14,7 +14,7 @@ from typing import Any, Final
 from mesh.core.errors import PeerError
 from proxy import heads2, heads2_app
 from proxy.answer import phrase, reply_fields
-from proxy.client_connection import Keeper
+from proxy.client_connection import Keeper, overloaded
 from proxy.client_stream import ClientStream
 from proxy.exchange import Exchange, Pipeline
 from proxy.guard import Fields
@@ -51,7 +51,8 @@ APPLICATION_IDLE: Final = 600.0  # gRPC clients keep their connections for long
 PREFACE_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 LAST_CALL_SECONDS: Final = 1.0  # for the answer to the PING behind the first GOAWAY
-STALL_SECONDS: Final = 60  # in which a response must go on
+STALL_SECONDS: Final = 60  # in which a response, or a body of known length, must go on
+HEAD_SECONDS: Final = 10  # for a header block, from its first frame
 WINDOW_SECONDS: Final = 10.0  # over which resets are counted
 EARLY_SECONDS: Final = 1.0  # a reset after that is a client's change of mind
 _LAST_CALL: Final = b"lastcall"
@@ -72,6 +73,7 @@ class ClientStreams(Http2):
         "_resets",
         "_since",
         "_starting",
+        "_waits",
         "_window_began",
         "response_pairs",
         "trailer_pairs",
@@ -94,6 +96,7 @@ class ClientStreams(Http2):
         self._since = self._window_began = self._now()
         self._leaving = 0.0  # when the first GOAWAY of two was sent
         self._opened = self._resets = 0  # in this window
+        self._waits = 0  # seconds that a header block has been on its way
         keeper.clients.add(self)
         self.open_connection(b"")
 
@@ -163,8 +166,14 @@ class ClientStreams(Http2):
             self.send_reset(number, REFUSED_STREAM)
             self._count_reset()
             return
+        if self._keeper.is_shedding and not self.limits.is_stranger:
+            self._pipeline.refused(overloaded())
+            self.send_reset(number, REFUSED_STREAM)  # another endpoint may have more room
+            return
         try:
             request = self._heads.read_request(entries, end)
+            if self._keeper.is_shedding:
+                raise overloaded()
         except PeerError as error:
             self._refuse(number, error, end)
             return
@@ -328,6 +337,13 @@ class ClientStreams(Http2):
             self._opened = self._resets = 0
         if self._leaving and now - self._leaving > LAST_CALL_SECONDS:
             self._finish_leaving()
+        if self._block is not None:
+            self._waits += 1
+            if self._waits > HEAD_SECONDS:
+                self._fail(ConnectionError2(CALM, "a header block took too long", "head_timeout"))
+                return
+        else:
+            self._waits = 0
         if self.streams:
             self._cut_stalled()
             return
@@ -341,14 +357,27 @@ class ClientStreams(Http2):
                 self.end()
 
     def _cut_stalled(self) -> None:
-        """A client that takes nothing of a response for long does not want it."""
+        """A client that takes nothing of a response for long does not want it; one that sends
+        nothing of a body whose length it told has forgotten it."""
         for stream in list(self.streams.values()):
             if stream.pending is None:
+                self._cut_slow(stream)
                 continue
             stream.stalled += 1
             if stream.stalled >= STALL_SECONDS:
-                exchange, stream.exchange = stream.exchange, None
-                self._pipeline.refused(PeerError("stalled", "a response that nobody takes"))
-                self.cut(stream, CANCEL)
-                if exchange is not None:
-                    exchange.client_gone("stalled")
+                self._give_up(stream, PeerError("stalled", "a response that nobody takes"))
+
+    def _cut_slow(self, stream: ClientStream) -> None:
+        if not stream.left or stream.request_ended or stream.is_paused:
+            return
+        stream.waited = stream.waited + 1 if stream.left == stream.left_before else 0
+        stream.left_before = stream.left
+        if stream.waited >= STALL_SECONDS:
+            self._give_up(stream, PeerError("slow-body", "request body took too long"))
+
+    def _give_up(self, stream: ClientStream, error: PeerError) -> None:
+        exchange, stream.exchange = stream.exchange, None
+        self._pipeline.refused(error)
+        self.cut(stream, CANCEL)
+        if exchange is not None:
+            exchange.client_gone(error.reason)

@@ -242,6 +242,8 @@ class RequestReader(HeadReader):
             guard.check_target(method, target, request.host)
         if not request.keep_alive:
             request.is_usual = False
+        if self._head and max(map(len, request.fields), default=0) > guard.MAX_LINE:
+            raise PeerError("field_too_long", "header field too long", status=431)
         if len(request.fields) > guard.MAX_FIELDS * 4:
             raise PeerError("too_many_fields", "too many header fields", status=431)
         self._fields.clear()

@@ -250,6 +250,12 @@ _TIME: Final = (
         "Ten seconds are allowed.",
     ),
     _one(
+        "slow-body",
+        "A request body of known length came at less than 100 bytes a second for a minute.",
+        "Look at the client.",
+        408,
+    ),
+    _one(
         "stalled",
         "The client took nothing of its response for too long.",
         "The request was ended.",
@@ -326,6 +332,7 @@ _REQUEST: Final = (
     _one(
         "header-bomb", "A header block that grows when it is unpacked.", "Look at the client.", 431
     ),
+    _one("field-too-long", "A header field is longer than 16 KiB.", "Send it in the body.", 431),
     _one("too-many-fields", "More than 128 header fields.", "Send fewer.", 431),
     _one("bad-block", "A header block that does not unpack.", "Look at the client.", ""),
     _one(
@@ -334,6 +341,22 @@ _REQUEST: Final = (
         "Not counted as success or failure.",
         "",
     ),
+)
+
+_FLOODS: Final = tuple(
+    _one(code, f"An HTTP/2 connection {what}; it was ended.", "Look at the client.", "")
+    for code, what in (
+        ("rapid-reset", "opened streams and had most of them reset at once"),
+        ("reset-flood", "reset streams that were long over"),
+        ("continuation-flood", "sent a header block without end"),
+        ("ping-flood", "sent more PINGs than its requests explain"),
+        ("settings-flood", "sent SETTINGS again and again"),
+        ("priority-flood", "sent more PRIORITY than it has streams"),
+        ("empty-data-flood", "sent DATA without data"),
+        ("window-flood", "sent more window updates than our data explains"),
+        ("frame-flood", "sent frames that mean nothing"),
+        ("http2-error", "broke a rule of RFC 9113"),
+    )
 )
 
 _RESPONSE: Final = (
@@ -374,6 +397,7 @@ SECTIONS: Final = (
     ("Connections and identity", _CONNECTION),
     ("Time", _TIME),
     ("Requests", _REQUEST),
+    ("HTTP/2 connections", _FLOODS),
     ("Responses", _RESPONSE),
     ("Mirrors", _MIRRORS),
 )

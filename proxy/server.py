@@ -40,6 +40,7 @@ from proxy.inspect import Inspector
 from proxy.lineage import Lineage
 from proxy.original import FindOriginal, find_original
 from proxy.outbound import Outbound
+from proxy.pace import Watermark
 from proxy.patterns import compile_pattern
 from proxy.seams import Credentials, Discovery, Transport, plain_address
 from proxy.settings import Settings
@@ -110,6 +111,7 @@ class Server:
         self.fd_limit = raise_fd_limit() - SPARE_FDS
         self.telemetry = Telemetry(time.time())
         self.keeper = Keeper(loop)
+        self._watermark = Watermark(memory_limit())
         self._access = AccessLog(loop, settings.access_log)
         flusher = Flusher(loop)
         dialler = Dialler(
@@ -265,6 +267,7 @@ class Server:
         now = monotonic()
         self.targets.sweep(now)
         self.inbound.sweep(now)
+        self._watch_memory()
         for client in list(self.keeper.clients):
             client.check(now)
         for tunnel in list(self.keeper.tunnels):
@@ -273,6 +276,12 @@ class Server:
             self._report()
             return now
         return reported
+
+    def _watch_memory(self) -> None:
+        """Refuse requests before the kernel ends the process, and everything in it."""
+        if self._watermark.observe(resident_bytes()):
+            self.keeper.is_shedding = self._watermark.is_high
+            log.warning("memory short shedding=%s", self._watermark.is_high)
 
     def _report(self) -> None:
         now = monotonic()
@@ -388,6 +397,15 @@ def raise_fd_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return soft
+
+
+def memory_limit() -> int:
+    """Bytes that the container may use, 0 where nobody says."""
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError), open(f"/sys/fs/cgroup/{path}") as file:
+            limit = int(file.read())
+            return limit if limit < 1 << 60 else 0
+    return 0
 
 
 def resident_bytes() -> int:

@@ -124,6 +124,9 @@ class Attempts:
             if retry.after_refusal(exchange, len(tried)):
                 exchange.pipeline.resend(exchange)  # type: ignore[attr-defined]
                 return
+        elif retry.after_rejection(exchange, reason):
+            self.dial_failed(exchange, reason)
+            return
         elif retry.after_dead_connection(exchange, reason):
             exchange.tried = []
             exchange.endpoint.send_fresh(exchange, self.dial_failed)

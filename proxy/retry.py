@@ -50,6 +50,17 @@ def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
     )
 
 
+def after_rejection(exchange: Exchange, reason: str) -> bool:
+    """Whether the peer did not accept our certificate. In TLS 1.3 that is heard after we have
+    written (RFC 8446 §4.4.4), and is still a failure to connect: nothing was looked at."""
+    return (
+        reason == "tls-failed"
+        and not exchange.was_reused
+        and not exchange.has_answered
+        and exchange.is_replayable
+    )
+
+
 def is_asked_for(retry: Retry, statuses: frozenset[int], status: int, fields: Fields) -> bool:
     """Whether the route wants a response like this one tried again. `statuses` are the route's;
     a gRPC server that fails at once says so in its head (gRPC over HTTP2, Trailers-Only)."""

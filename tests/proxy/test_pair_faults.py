@@ -13,7 +13,7 @@ from proxy.client_streams import ClientStreams
 from proxy.http2_frames import NO_ERROR
 from tests.proxy.apps import Reader, Writer, answering, hello, read_head
 from tests.proxy.fakes import CLUSTER_IP, WEB
-from tests.proxy.world import World, free_port, on_loop, request
+from tests.proxy.world import World, free_port, make_pod, on_loop, request
 from tests.support.authority import TrustChain, workload
 
 over_both = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])  # between them
@@ -141,6 +141,32 @@ async def test_a_client_of_another_authority_is_refused(tmp_path: Path) -> None:
 
         assert status == 502
         assert headers["mesh-reason"].split(";")[0] in ("tls-failed", "server-closed")
+
+
+@over_both
+@on_loop
+async def test_an_endpoint_that_refuses_our_certificate_is_tried_elsewhere(
+    tmp_path: Path, http2: bool
+) -> None:
+    async with World(tmp_path, http2=http2) as world:
+        await world.serve(hello)
+        good = world.route()
+        stale = make_pod(world.chain, tmp_path, "web")
+        stale.credentials.bundle = TrustChain().bundle
+        if not http2:
+            stale.server.inbound.alpn = world.server.server.inbound.alpn
+        await stale.start()
+        bad = replace(good, port=stale.inbound, pod="web-2")
+        world.client.discovery.update(
+            services=[Service(WEB, "shop", "web", 80, (good, bad))],
+        )
+
+        for _ in range(10):
+            status, _, _ = await request(world.client, GET_CLOSE)
+            assert status == 200
+
+        assert ("tls-failed",) in {failure[2:] for failure in world.client.discovery.failures}
+        await stale.stop()
 
 
 @over_both

@@ -197,6 +197,7 @@ def _selected(service: Object, pods: Sequence[Object]) -> Iterator[tuple[str, st
 
 
 def _split_rows(splits: Sequence[Object], reports: Sequence[WindowReport]) -> list[Row]:
+    """Requests by leaf. A connection serves whatever leads to its pod, so bytes have no leaf."""
     rows = []
     for split in splits:
         spec = split.get("spec") or {}
@@ -214,8 +215,12 @@ def _split_rows(splits: Sequence[Object], reports: Sequence[WindowReport]) -> li
                 kind="trafficsplit",
                 namespace=namespace,
                 name=name_of(split),
-                figures=_figures_of_series(
-                    found.get((namespace, str(backend.get("service", "")).split(".")[0]), {})
+                figures=replace(
+                    _figures_of_series(
+                        found.get((namespace, str(backend.get("service", "")).split(".")[0]), {})
+                    ),
+                    read_rate=None,
+                    write_rate=None,
                 ),
                 apex=apex,
                 leaf=str(backend.get("service", "")),

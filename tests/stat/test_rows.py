@@ -128,6 +128,7 @@ def test_a_split_shows_the_share_that_each_leaf_really_got() -> None:
     assert first.share == pytest.approx(0.9, abs=0.01)
     assert second.share == pytest.approx(0.1, abs=0.01)
     assert third.share == 0
+    assert first.figures.read_rate is first.figures.write_rate is None, "bytes have no leaf"
 
 
 def test_a_service_counts_what_meshed_clients_sent_to_it() -> None:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api test-conformance bench cluster cluster-down test-cluster test-rollouts lock clean
+.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,11 @@ test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.cluster parts
 	@MESH_E2E_ON=node $(BIN)/pytest --timeout 900 tests/e2e tests/cluster/node
+
+test-gateway: $(STAMP) ## the Gateway API's conformance suite for meshes on such a node (needs Go)
+	@deploy/setup.sh --cluster-tools
+	@$(BIN)/python -m tests.conformance.gateway_suite >/dev/null
+	@MESH_E2E_ON=node $(BIN)/pytest tests/conformance/test_gateway.py
 
 test-rollouts: $(STAMP) ## 50 rolling restarts under load on such a node (20 minutes)
 	@deploy/setup.sh --cluster-tools

@@ -33,6 +33,7 @@ class Image:
     command: Sequence[str]
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: Sequence[str] = ()  # what `args` of a container are given to
 
 
 def write_layer(layer: Path, parts: Mapping[str, Path]) -> None:
@@ -77,6 +78,8 @@ def _config(image: Image, layers: Sequence[str]) -> dict[str, Any]:
         "Cmd": list(image.command),
         "Env": [f"{name}={value}" for name, value in image.environment.items()],
     }
+    if image.entrypoint:
+        run["Entrypoint"] = list(image.entrypoint)
     if image.user:
         run["User"] = image.user
     return {

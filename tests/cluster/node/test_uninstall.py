@@ -45,7 +45,7 @@ def test_pods_work_on_and_only_the_kinds_stay(stage: Stage) -> None:
     assert stage.kubectl("get", KINDS, "-l", PART, "-o", "name") == ""
     assert "mesh" not in stage.kubectl("get", "namespaces", "-o", "name")
     kept = stage.kubectl("get", "crd", "-l", PART, "-o", "name").split()
-    assert len(kept) == 3
+    assert len(kept) == 4
     assert _answers(stage) == 200  # the proxy that is left serves without a control plane
     stage.kubectl("rollout", "restart", "deployment/web")
     stage.kubectl("rollout", "status", "deployment/web", "--timeout=90s")

@@ -122,6 +122,16 @@ class Balancing(StrEnum):
     LEAST_REQUEST = "least-request"
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
+    HASH = "hash"  # the same endpoint for the same key, as long as endpoints stay
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """What decides with Balancing.HASH: a header, by its lower-case name, or a cookie. A request
+    without it goes where EWMA says."""
+
+    header: str = ""
+    cookie: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,7 @@ class BackendPolicy:
     """How the endpoints of one service are used, whatever rule leads there."""
 
     balancing: Balancing = Balancing.EWMA
+    key: HashKey | None = None
     breaker: Breaker | None = None
     pool: ConnectionPool | None = None
 
@@ -148,10 +159,8 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class HeaderEdit:
-    """Changes to the fields of a message, in this order: set, add, remove. Names lower-case.
-
-    `add` joins to a field that is there with a comma and no space (RFC 9110 §5.3).
-    """
+    """Changes to the fields of a message, in this order: set, add, remove; names lower-case.
+    `add` joins to a field that is there with a comma and no space (RFC 9110 §5.3)."""
 
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
@@ -160,10 +169,8 @@ class HeaderEdit:
 
 @dataclass(frozen=True, slots=True)
 class PathChange:
-    """A new path: `full` replaces all of it, else `prefix` replaces the `matched` one.
-
-    Queries stay. `mesh.core.filters` applies it.
-    """
+    """A new path: `full` replaces all of it, else `prefix` replaces the `matched` one. Queries
+    stay. `mesh.core.filters` applies it."""
 
     full: str | None = None
     prefix: str = ""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -118,12 +118,19 @@ def make_pod(chain: TrustChain, folder: Path, account: str, **changes: Any) -> P
 class World:
     """A client pod and a server pod; `serve` puts applications behind the server pod."""
 
-    def __init__(self, folder: Path, *, http2: bool = True, **client: Any) -> None:
-        """`client` are settings of the client pod's proxy."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        http2: bool = True,
+        server: Mapping[str, Any] | None = None,
+        **client: Any,
+    ) -> None:
+        """`client` and `server` are settings of the proxies of the two pods."""
         self.folder = folder
         self.chain = TrustChain()
         self.client = make_pod(self.chain, folder, "client", **client)
-        self.server = make_pod(self.chain, folder, "web")
+        self.server = make_pod(self.chain, folder, "web", **(server or {}))
         if not http2:
             self.server.server.inbound.alpn = (labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
         self._applications: list[asyncio.AbstractServer] = []

@@ -20,7 +20,7 @@ from destination.fragments import (
     RouteFragment,
     verdict_of,
 )
-from destination.route_status import judge_route, reject_route
+from destination.route_status import Winners, judge_route, reject_route
 from destination.snapshot import Port, Reach, Snapshot, Unit
 from destination.store import ROUTES, Store, Touched
 from destination.unit import compile_unit
@@ -110,11 +110,12 @@ def _compile_units(
             continue
         verdicts.update(found)
         units[key] = None if unit is None else _shared(unit, old.units.get(key))
+    winners = Winners(store)
     for ref in routes:
         route = store.fragments.get(ref)
         if isinstance(route, RouteFragment):
             try:
-                verdicts[ref] = judge_route(store, route)
+                verdicts[ref] = judge_route(store, route, winners)
             except Exception as error:
                 broken.append(((ref.namespace, ref.name), f"{type(error).__name__}: {error}"))
     return _moved(old.units, units), _moved(old.outcomes, verdicts), broken

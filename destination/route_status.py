@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from destination.attach import attached_routes, attaches, clients_of
-from destination.facts import Key, ServiceFacts
+from destination.attach import attached_routes, attaches, clients_of, govern
+from destination.facts import Key, ServiceFacts, ServicePort
 from destination.fragments import (
     BACKEND_NOT_FOUND,
     CONFLICTED,
@@ -43,7 +43,30 @@ def reject_route(fragment: RejectedFragment) -> Outcome:
     return Outcome(Verdict.REJECTED, fragment.problems, parents=parents)
 
 
-def judge_route(store: Store, route: RouteFragment) -> Outcome | None:
+class Winners:
+    """Which route comes first on each Service port, by its clients; found once per port for all
+    routes that are judged together."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[Key, int], dict[str, RouteFragment]] = {}
+
+    def first(self, service: ServiceFacts, port: ServicePort, clients: str) -> RouteFragment:
+        """The oldest route of the kind that acts. There must be one for these clients."""
+        key = (service.key, port.number)
+        if key not in self._known:
+            self._known[key] = self._find(service, port)
+        return self._known[key][clients]
+
+    def _find(self, service: ServiceFacts, port: ServicePort) -> dict[str, RouteFragment]:
+        store = self._store
+        fragments = (store.fragments[ref] for ref in store.objects_of.get(service.key, ()))
+        routes = [item for item in fragments if isinstance(item, RouteFragment)]
+        governing = govern(attached_routes(routes, service, port), service)
+        return {clients: found.routes[0] for clients, found in governing.items()}
+
+
+def judge_route(store: Store, route: RouteFragment, winners: Winners) -> Outcome | None:
     """The outcome of a route; None when no Service is among its parents."""
     if not route.parents:
         return None
@@ -52,7 +75,7 @@ def judge_route(store: Store, route: RouteFragment) -> Outcome | None:
     parents: list[ParentOutcome] = []
     winner: Source | None = None
     for parent in route.parents:
-        reason, message, other = _acceptance(store, route, parent)
+        reason, message, other = _acceptance(store, winners, route, parent)
         path = f"spec.parentRefs[{parent.index}]"
         if reason != _ACCEPTED:
             severity = Severity.WARNING if reason == CONFLICTED else Severity.ERROR
@@ -93,7 +116,7 @@ def _parent_outcome(
 
 
 def _acceptance(
-    store: Store, route: RouteFragment, parent: Parent
+    store: Store, winners: Winners, route: RouteFragment, parent: Parent
 ) -> tuple[str, str, Source | None]:
     """Reason, message, and the route that goes before this one everywhere."""
     service = store.services.get(parent.service)
@@ -108,30 +131,20 @@ def _acceptance(
     if not ports:
         wanted = " ".join(str(part) for part in (parent.section, parent.port) if part)
         return NO_MATCHING_PARENT, f"Service {name} has no port {wanted}".rstrip(), None
-    winners = [_winner(store, route, service, port.number) for port in ports]
-    first = winners[0]
-    if first is not None and all(winners):
+    others = [_winner(winners, route, service, port) for port in ports]
+    first = others[0]
+    if first is not None and all(others):
         message = f"{first.kind}/{first.namespace}/{first.name} goes before it on Service {name}"
         return CONFLICTED, message, first
     return _ACCEPTED, _acts(route, service), None
 
 
 def _winner(
-    store: Store, route: RouteFragment, service: ServiceFacts, number: int
+    winners: Winners, route: RouteFragment, service: ServiceFacts, port: ServicePort
 ) -> Source | None:
     """The route that goes before this one on a port, None when this one acts there."""
-    port = next(port for port in service.ports if port.number == number)
-    fragments = (store.fragments[ref] for ref in store.objects_of.get(service.key, ()))
-    routes = [item for item in fragments if isinstance(item, RouteFragment)]
-    clients = clients_of(route, service)
-    group = [
-        other
-        for other in attached_routes(routes, service, port)
-        if clients_of(other, service) == clients
-    ]
-    kind = min(other.kind for other in group)
-    first = next(other for other in group if other.kind is kind)
-    if route.kind is not kind or (kind is RouteKind.TCP and first is not route):
+    first = winners.first(service, port, clients_of(route, service))
+    if route.kind is not first.kind or (first.kind is RouteKind.TCP and first is not route):
         return first.source
     return None
 

@@ -78,7 +78,8 @@ def compile_unit(store: Store, cluster: Cluster, key: Key) -> tuple[Unit | None,
         verdicts[Ref(SERVICES, *key)] = None
         return None, verdicts
     notes = Annotations(service.annotations, Source("Service", *key))
-    breaker = notes.breaker()
+    balancing, hashed = notes.balancing()
+    backend = BackendPolicy(balancing, hashed, notes.breaker())
     if service.headless or service.external_name:
         notes.have_no_effect("clients of this Service pick addresses themselves")
     acting = _Acting(
@@ -90,7 +91,7 @@ def compile_unit(store: Store, cluster: Cluster, key: Key) -> tuple[Unit | None,
             if isinstance(item, RouteFragment)
         ],
         policy=notes.policy(),
-        backend=BackendPolicy(breaker=breaker) if breaker is not None else None,
+        backend=None if backend == BackendPolicy() else backend,
         external=_external(store, key),
     )
     ports = {

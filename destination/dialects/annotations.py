@@ -7,6 +7,7 @@ names for them. A value that does not read is a Problem and counts as not given.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -18,7 +19,7 @@ from destination.fragments import (
     UNKNOWN_FIELD,
 )
 from mesh.core import labels
-from mesh.core.model import Breaker, Policy, Problem, Retry, Source
+from mesh.core.model import Balancing, Breaker, HashKey, Policy, Problem, Retry, Source
 from mesh.core.quantity import parse_duration
 
 T = TypeVar("T")
@@ -41,9 +42,12 @@ GRPC_CODES: Final = {
     "data-loss": 15,
 }
 _BY_NAME: Final = labels.ROUTE_ANNOTATION_BY_NAME
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,80}").fullmatch
 _MOST_RETRIES: Final = 100
 _RETRIES: Final = ("mesh/retry-http", "mesh/retry-grpc", "mesh/retry-limit", "mesh/retry-timeout")
 _BREAKING: Final = "mesh/failure-accrual"
+_BALANCER: Final = "mesh/balancer"
+_OF_SERVICES: Final = (_BREAKING, _BALANCER)
 
 
 class Annotations:
@@ -56,7 +60,7 @@ class Annotations:
         self.problems: list[Problem] = []
         for written in sorted(notes):
             known = _BY_NAME.get(written)
-            if known is not None and (breaks or not known.name.startswith(_BREAKING)):
+            if known is not None and (breaks or not known.name.startswith(_OF_SERVICES)):
                 self._take(known.name, written, notes[written])
             elif known is not None or written.startswith(labels.ROUTE_PREFIXES):
                 self._unknown(written, is_known=known is not None)
@@ -128,6 +132,10 @@ class Annotations:
             )
         )
 
+    def balancing(self) -> tuple[Balancing, HashKey | None]:
+        """How an endpoint of a Service is picked."""
+        return self._read(_BALANCER, _balancer) or (Balancing.EWMA, None)
+
     def _checked(self, breaker: Breaker) -> Breaker:
         path = self._values[_BREAKING][0]
         if breaker.max_failures < 1:
@@ -177,6 +185,19 @@ class Annotations:
     def _warn(self, written: str, reason: str, message: str) -> None:
         path = f"metadata.annotations[{written}]"
         self.problems.append(Problem(self._source, path, reason, message))
+
+
+def _balancer(text: str) -> tuple[Balancing, HashKey | None]:
+    kind, _, name = text.partition(":")
+    if kind == "hash-header" and _TOKEN(name):
+        return Balancing.HASH, HashKey(header=name.lower())
+    if kind == "hash-cookie" and _TOKEN(name):
+        return Balancing.HASH, HashKey(cookie=name)
+    known = [one.value for one in Balancing if one is not Balancing.HASH]
+    if text not in known:
+        words = ", ".join([*known, "hash-header:NAME", "hash-cookie:NAME"])
+        raise ValueError(f'expected one of {words}; got "{text[:60]}"')
+    return Balancing(text), None
 
 
 def _mode(text: str) -> str:

@@ -89,6 +89,21 @@ def test_ten_thousand_services_with_two_thousand_routes_compile_in_five_seconds(
     assert seconds < FROM_SCRATCH
 
 
+def test_a_thousand_routes_on_one_service_cost_what_they_weigh() -> None:
+    crowd = [_route(0) for _ in range(1000)]
+    for index, route in enumerate(crowd):
+        route["metadata"] = {"name": f"r{index}", "namespace": "ns0"}
+    store = Store()
+    store.apply_all((obj, False) for obj in [service("s0", namespace="ns0"), *crowd])
+    snapshot = compile_store(store)
+    began = time.process_time()
+
+    snapshot, _ = recompile(snapshot, store, store.apply(crowd[7], deleted=True))
+
+    assert len(snapshot.units["ns0", "s0"].ports[80].routing[""].rules) == 999 * 3
+    assert time.process_time() - began < 1.0
+
+
 def test_one_changed_route_is_in_a_view_within_100_ms(
     compiled: tuple[Store, Snapshot, float],
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from h2.settings import SettingCodes
 
 from proxy.http2_frames import (
     ACK,
@@ -140,7 +141,7 @@ async def test_a_client_that_takes_nothing_holds_the_server_back(tmp_path: Path)
         client.gives_credit = False
         client.ask(head())
         before = -1
-        while sent[0] != before:  # until nothing moves any more
+        while not sent[0] or sent[0] != before:  # until nothing moves any more
             before = sent[0]
             await asyncio.sleep(0.2)
         tasks[0].cancel()
@@ -379,3 +380,30 @@ async def test_an_application_that_breaks_http2_is_a_bad_gateway(tmp_path: Path)
 
     assert answer.status == 502
     assert answer.get("mesh-reason").startswith("bad-response")
+
+
+@on_loop
+async def test_an_applications_limit_of_streams_opens_more_connections(tmp_path: Path) -> None:
+    def few(end: End, number: int, message: Message) -> None:
+        if number == 1:
+            end.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 5})
+        async_answers.append(asyncio.ensure_future(answer_later(end, number, message)))
+
+    async def answer_later(end: End, number: int, message: Message) -> None:
+        await asyncio.sleep(0.02)
+        greet(end, number, message)
+
+    async_answers: list[asyncio.Future[None]] = []
+    async with pair(tmp_path, few) as (_, client, application):
+        _, first = client.ask(head())
+        await first.ended.wait()
+        answers = [client.ask(head())[1] for _ in range(4)]
+        for answer in answers:
+            await answer.ended.wait()
+        more = [client.ask(head())[1] for _ in range(9)]
+        for answer in more:
+            await answer.ended.wait()
+        connections = len(application.ends)
+
+    assert {answer.status for answer in [*answers, *more]} == {200}
+    assert connections >= 2

@@ -12,6 +12,7 @@ from tests.proxy.strict import Arrived, DesyncError, read
 from tests.proxy.world import World, on_loop
 
 QUIET = 0.02  # seconds in which more would have arrived, where nothing says that all has
+TURNS = 100  # of the loop, in which what is on its way arrives, however busy the machine is
 
 
 class Backend:
@@ -61,6 +62,8 @@ async def send(world: World, attack: Attack, backend: Backend, step: int) -> byt
                 await backend.news.wait()
                 backend.news.clear()
     writer.transport.abort()
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
     return answer
 
 

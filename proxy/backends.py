@@ -12,11 +12,13 @@ from time import monotonic
 from typing import Any, Protocol
 
 from mesh.core import model
-from mesh.core.model import BackendPolicy, Balancing, Service
+from mesh.core.model import BackendPolicy, Balancing, HashKey, Service
 from proxy.answer import Outcome
 from proxy.balance import Pick, balancer, pick
 from proxy.breaker import Admission, Breaker, BreakerPolicy
 from proxy.hop import Hop
+from proxy.http1 import Request
+from proxy.ring import Ring, read_key
 
 
 class Clock(Protocol):
@@ -33,11 +35,13 @@ class BackendState:
         "_clock",
         "_policy",
         "_probes",
+        "_ring",
         "_timers",
         "all",
         "authority",
         "breakers",
         "denial",
+        "hash_key",
         "hops",
         "max_active",
         "pick",
@@ -52,12 +56,14 @@ class BackendState:
         self.denial: Outcome | None = Outcome.NO_SERVICE
         self.breakers: dict[Hop, Breaker] | None = None
         self.max_active: int | None = None  # requests under way at once
+        self.hash_key: HashKey | None = None  # what decides, where the same key stays
         self.pick: Pick = pick
         self._balance: Pick = pick
         self._clock = clock
         self._policy = BackendPolicy()
         self._probes: list[Hop] = []
         self._timers: dict[Hop, Any] = {}
+        self._ring: Ring[Hop] | None = None
 
     def set(self, service: Service | None, hops: list[Hop], denial: Outcome | None) -> None:
         """Take what the view says now; breakers of endpoints that stay go on."""
@@ -70,6 +76,8 @@ class BackendState:
         if policy.breaker != self._policy.breaker:
             self.breakers = None
         self._policy = policy
+        self.hash_key = policy.key if policy.balancing is Balancing.HASH else None
+        self._ring = None
         pool = policy.pool
         self.max_active = pool.max_requests if pool is not None else None
         if policy.breaker is not None:
@@ -91,6 +99,16 @@ class BackendState:
     def has_probe(self) -> bool:
         """Whether the next request would find out about a broken endpoint."""
         return bool(self._probes)
+
+    def pick_for(self, request: Request, avoid: Collection[Hop] = ()) -> Hop | None:
+        """Who serves a request whose key decides; one without a key goes where it is quickest,
+        as does the probe of a broken endpoint."""
+        key = read_key(request, self.hash_key) if self.hash_key is not None else None
+        if key is None or self._probes or self.max_active is not None:
+            return self.pick(self.hops, random, avoid)
+        if self._ring is None:
+            self._ring = Ring(self.all, lambda hop: hop.address)
+        return self._ring.find(key, self.hops, avoid)
 
     def why_empty(self) -> Outcome:
         """Why there is nobody to ask."""

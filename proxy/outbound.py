@@ -238,7 +238,10 @@ class OutboundConnection:
                 return
             request = exchange.request
         backend = plan.backend
-        hop: Hop | None = backend.pick(backend.hops, out.random)
+        if backend.hash_key is None:
+            hop: Hop | None = backend.pick(backend.hops, out.random)
+        else:
+            hop = backend.pick_for(request)
         if hop is None or (hop.mesh is None and out.requires_tls and not hop.is_local):
             self._deny(exchange, plan, hop)
             return
@@ -316,7 +319,11 @@ class OutboundConnection:
         out, plan = self._out, exchange.plan
         if redraw and plan.retry is not None and plan.retry.redraw:
             plan = self._redrawn(exchange, plan)
-        hop: Hop | None = plan.backend.pick(plan.backend.hops, out.random, exchange.tried or ())
+        hop: Hop | None
+        if plan.backend.hash_key is None:
+            hop = plan.backend.pick(plan.backend.hops, out.random, exchange.tried or ())
+        else:
+            hop = plan.backend.pick_for(exchange.request, exchange.tried or ())
         if hop is None or (hop.mesh is None and not hop.is_local and out.requires_tls):
             self._deny(exchange, plan, hop)
             return

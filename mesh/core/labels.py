@@ -259,7 +259,7 @@ _RETRY: Final = "retry.linkerd.io/"
 _TIMEOUT: Final = "timeout.linkerd.io/"
 _ACCRUAL: Final = "balancer.linkerd.io/failure-accrual"
 
-# Annotations of Services and, but for the last five, of HTTPRoutes and GRPCRoutes.
+# Annotations of Services and, but for the last six, of HTTPRoutes and GRPCRoutes.
 ROUTE_ANNOTATIONS: Final[tuple[Annotation, ...]] = (
     Annotation(
         "mesh/retry-http",
@@ -323,6 +323,15 @@ ROUTE_ANNOTATIONS: Final[tuple[Annotation, ...]] = (
         "duration",
         "",
         "longest life of a response or tunnel that has begun",
+        namespace=False,
+    ),
+    Annotation(
+        "mesh/balancer",
+        (),
+        "balancer",
+        "ewma",
+        "how an endpoint is picked: ewma, least-request, round-robin, random, or the same one for "
+        "the same key: hash-header:NAME or hash-cookie:NAME",
         namespace=False,
     ),
     Annotation(

@@ -305,6 +305,7 @@ def test_no_annotation_of_a_service_is_silent(name: str) -> None:
         "grpc-codes": "internal",
         "duration": "5s",
         "choice": "consecutive",
+        "balancer": "random",
     }
     switch = {"balancer.linkerd.io/failure-accrual": "consecutive"}
     others = (

@@ -15,6 +15,7 @@ from mesh.core.model import (
     ConnectionPool,
     Cors,
     Filters,
+    HashKey,
     HeaderEdit,
     Mirror,
     PathChange,
@@ -137,7 +138,7 @@ async def test_a_broken_endpoint_leaves_its_traffic_to_the_others(tmp_path: Path
         bad, good = App(lambda n: status(500)), App(lambda n: status(200))
         ports = [await world.serve(bad), await world.serve(good)]
         ends = tuple(endpoint(world, port=port, pod=f"p{port}", meshed=False) for port in ports)
-        use = BackendPolicy(Balancing.ROUND_ROBIN, Breaker(max_failures=2, min_penalty=60.0))
+        use = BackendPolicy(Balancing.ROUND_ROBIN, breaker=Breaker(2, min_penalty=60.0))
         route(world, use=use, endpoints=ends)
 
         codes = [(await request(world.client, GET))[0] for _ in range(40)]
@@ -348,3 +349,28 @@ async def test_metrics_tell_of_tries_and_broken_endpoints(tmp_path: Path) -> Non
         assert f"route_request_total{{{labels}}} 1\n" in text
         assert f"route_actual_request_total{{{labels}}} 2\n" in text
         assert "mesh_broken_endpoints 1\n" in text
+
+
+def speaker(number: int) -> App:
+    return App(lambda n: status(200, b"%d" % number))
+
+
+@on_loop
+async def test_the_same_key_stays_with_the_same_endpoint(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        ports = [await world.serve(speaker(at)) for at in range(4)]
+        ends = tuple(endpoint(world, port=port, pod=f"p{port}", meshed=False) for port in ports)
+        use = BackendPolicy(Balancing.HASH, HashKey(header="x-old"))
+        route(world, use=use, endpoints=ends)
+
+        async def who(user: int) -> bytes:
+            head = GET.replace(b"X-Old: 1", b"X-Old: %d" % user)
+            return (await request(world.client, head))[2]
+
+        first = [await who(user) for user in range(20)]
+        second = [await who(user) for user in range(20)]
+        without = await request(world.client, GET.replace(b"X-Old: 1\r\n", b""))
+
+        assert first == second
+        assert len(set(first)) > 1
+        assert without[0] == 200

@@ -81,7 +81,7 @@ def rules_of(dice: random.Random, *, meshed: bool, world: World) -> None:
         response=HeaderEdit(remove=("x-b",)),
         mirrors=(Mirror(MIRROR, 0.5),),
     )
-    use = BackendPolicy(dice.choice(list(Balancing)), Breaker(3, 0.02, 0.05))
+    use = BackendPolicy(dice.choice(list(Balancing)), breaker=Breaker(3, 0.02, 0.05))
     end = endpoint(world, meshed=meshed)
     services = (
         Service(MIRROR, "shop", "shadow", 80, (end,)),

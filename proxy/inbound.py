@@ -28,12 +28,13 @@ from proxy import grpc, retry
 from proxy.access import AccessLog
 from proxy.answer import Outcome, dial_outcome
 from proxy.batching import Batching
+from proxy.classes import Classes
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify, classify_http2, read_hello
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey
-from proxy.heads import RequestHead, path_of
+from proxy.heads import path_of
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
 from proxy.http2_frames import PEER, STRANGER, Limits
@@ -56,7 +57,6 @@ HANDSHAKE_SECONDS: Final = 5.0
 # speaks first would answer it in plaintext: the handshake fails. Only unmeshed clients of such
 # applications wait this long.
 HELLO_PATIENCE: Final = 0.25
-MAX_CLASSED: Final = 512
 _MESH: Final = "mesh"
 _TERMINATED: Final = (_MESH, Verdict.HTTP1.value, Verdict.HTTP2.value)
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
@@ -157,28 +157,6 @@ class Inbound:
             except ValueError as error:
                 log.error("profile of %s does not compile: %s", authority, error)
         self._profiles = profiles
-
-
-class Classes:
-    """The route classes of one authority, with what they said of recent requests."""
-
-    __slots__ = ("_known", "_table", "authority", "profile")
-
-    def __init__(self, authority: str, table: RouteTable) -> None:
-        self._table = table
-        self._known: dict[tuple[bytes, bytes], CompiledClass | None] = {}
-        self.authority = authority
-        source = table.target.profile.source if table.target.profile is not None else None
-        self.profile = f"{source.namespace}/{source.name}" if source is not None else ""
-
-    def find(self, request: Request) -> CompiledClass | None:
-        key = (request.method, request.target)
-        if key in self._known:
-            return self._known[key]
-        if len(self._known) >= MAX_CLASSED:
-            self._known.clear()
-        found = self._known[key] = self._table.find_class(RequestHead(request))
-        return found
 
 
 class InboundConnection:

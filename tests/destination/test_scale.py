@@ -5,8 +5,10 @@ Time of the processor, since the bars are for a machine that does nothing else.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from destination.compile import compile_store, recompile
 from destination.snapshot import Snapshot
 from destination.store import Store
 from destination.view import Client, difference, look
+from mesh.core.wire import UpdateMessage
+from tests.destination.streams import Ground, ground
 from tests.destination.world import Object, pod, service, slice_of
 
 SERVICES, ROUTES, NAMESPACES = 10_000, 2_000, 100
@@ -126,3 +130,29 @@ def test_one_changed_route_is_in_a_view_within_100_ms(
         assert len(update.targets) == 1
 
     assert worst < ONE_CHANGE
+
+
+def test_one_changed_route_reaches_a_proxy_within_100_ms(tmp_path: Path) -> None:
+    """Both ends of the stream in one process: from the API's event to the frame read."""
+
+    async def act(here: Ground) -> None:
+        stream = await here.dial()
+        await stream.open(*(f"{_address(index, '11')}:80" for index in range(5, 100)))
+        for turn in range(5):
+            route = _route(5)
+            route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 20 + turn
+            began = time.process_time()
+            here.put(route)
+            message = await stream.receive()
+            took.append(time.process_time() - began)
+            assert isinstance(message, UpdateMessage)
+            assert list(message.update.targets) == [f"{_address(5, '11')}:80"]
+
+    async def run() -> None:
+        async with ground(tmp_path, *_cluster()) as here:
+            await act(here)
+
+    took: list[float] = []
+    asyncio.run(run())
+
+    assert max(took) < ONE_CHANGE

@@ -189,9 +189,7 @@ class TargetState:
                 apex=apex,
                 leaf=apex,
                 backend=backend,
-                budget=self._targets.budget(
-                    apex or self.address, target.budget if target is not None else None
-                ),
+                budget=self._targets.budget(apex, target.budget if target is not None else None),
                 found=route,
                 profile=self._profile(),
             )
@@ -279,7 +277,8 @@ class Targets:
         return sum(len(state.all) - len(state.hops) for state in self._backends.values())
 
     def budget(self, authority: str, rule: Budget | None) -> RetryBudget:
-        """What the retries of one service are paid from; it outlives the view."""
+        """What the retries of one service are paid from; it outlives the view. Addresses of no
+        service ("") share one."""
         rule = rule or Budget()
         budget = self._budgets.get(authority)
         if budget is None:

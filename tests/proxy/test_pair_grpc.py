@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from mesh.core.model import BackendPolicy, Breaker, Policy, Retry
+from mesh.core.model import (
+    BackendPolicy,
+    Breaker,
+    Filters,
+    HeaderEdit,
+    PathChange,
+    Policy,
+    Redirect,
+    Retry,
+    Rewrite,
+)
 from proxy.deadline import parse_grpc_timeout
 from tests.proxy.h2_ends import GRPC, Application, End, Message, head
 from tests.proxy.routing import endpoint, route
@@ -43,12 +53,14 @@ async def served(
     *,
     policy: Policy | None = None,
     use: BackendPolicy | None = None,
+    filters: Filters | None = None,
     meshed: bool = True,
 ) -> AsyncIterator[tuple[World, End, Application]]:
     application = Application(server)
     async with World(folder) as world:
         world.server.application = ("127.0.0.1", await application.start())
-        route(world, policy=policy, use=use, endpoints=(endpoint(world, meshed=meshed),))
+        end = endpoint(world, meshed=meshed)
+        route(world, policy=policy, use=use, filters=filters, endpoints=(end,))
         client = End(*await world.client.connect(), client=True)
         try:
             yield world, client, application
@@ -155,3 +167,35 @@ async def test_failing_codes_count_as_failures(tmp_path: Path, at_once: bool) ->
             counts = [one.counts() for one in pod.server.telemetry.http.values()]
             total = (sum(c.requests for c in counts), sum(c.failures for c in counts))
             assert total == (3, 1), direction
+
+
+@pytest.mark.parametrize("meshed", [True, False])
+@on_loop
+async def test_filters_change_http2_requests_too(tmp_path: Path, meshed: bool) -> None:
+    filters = Filters(
+        request=HeaderEdit(set=(("x-set", "1"),), remove=("user-agent",)),
+        response=HeaderEdit(set=(("x-back", "2"),)),
+        rewrite=Rewrite("orders.example", PathChange(prefix="/v2.Orders", matched="/shop.Orders")),
+    )
+    async with served(tmp_path, Server(), filters=filters, meshed=meshed) as (
+        _,
+        client,
+        application,
+    ):
+        answer = await call(client, ("user-agent", "test"))
+
+    got = application.requests[0]
+    assert (got.get(":authority"), got.get(":path")) == ("orders.example", "/v2.Orders/List")
+    assert (got.get("x-set"), got.get("user-agent"), got.get("host")) == ("1", "", "")
+    assert (code_of(answer), answer.get("x-back")) == ("0", "2")
+
+
+@on_loop
+async def test_a_redirect_of_http2_is_answered_by_the_proxy(tmp_path: Path) -> None:
+    filters = Filters(redirect=Redirect(hostname="else.where"))
+    async with served(tmp_path, Server(), filters=filters) as (_, client, application):
+        _, answer = client.ask(head("/a?b=1"))
+        await answer.ended.wait()
+
+    assert (answer.status, answer.get("location")) == (302, "http://else.where/a?b=1")
+    assert application.requests == []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,6 @@ from tests.cluster.debian import check_mmdebstrap, make_root, run_inside, run_lo
 from tests.cluster.oci import Image, write_image, write_layer
 
 REPOSITORY: Final = Path(__file__).parents[2]
-SCRIPTS: Final = REPOSITORY / "deploy" / "image"
-LOCKS: Final = REPOSITORY / "requirements"
 PACKAGES: Final = ("mesh", "init", "proxy", "identity", "destination")
 RELEASE: Final = "trixie"  # the one that root.sh names
 BUILDER: Final = ("python3-venv", "python3-dev", "gcc", "libc6-dev", "ca-certificates")
@@ -38,14 +38,14 @@ class Made:
 
 
 @functools.cache
-def mesh_image() -> Made:
+def mesh_image(sources: Path = REPOSITORY) -> Made:
     """Our image of the sources as they are when a process asks first; its tag is their hash.
 
     Raises BuildError.
     """
     if os.geteuid() != 0:
         raise BuildError("making the image unpacks a root file system: run it as root")
-    decides = _sources() | _dependencies() | _base()
+    decides = _contents(sources) | _dependencies(sources) | _base(sources)
     folder = folder_of("image-mesh", decides)
     name = f"docker.io/lightmesh/mesh:{folder.name.rpartition('-')[2]}"
     image = Image(
@@ -54,7 +54,21 @@ def mesh_image() -> Made:
         user="2103:2103",
         environment={"PATH": _PATH, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    return Made(name, kept(folder, "mesh.tar", lambda made: _make_mesh(made, image, folder)))
+    return Made(
+        name, kept(folder, "mesh.tar", lambda made: _make_mesh(made, image, folder, sources))
+    )
+
+
+def image_of(reference: str) -> Made:
+    """Our image of a commit or tag of this repository. Raises BuildError."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = ["git", "-C", str(REPOSITORY), "archive", reference]
+        packed = subprocess.run(archive, capture_output=True, check=False)
+        if packed.returncode != 0:
+            said = packed.stderr.decode(errors="replace").strip()
+            raise BuildError(f"no sources of {reference}: {said}")
+        subprocess.run(["tar", "x", "-C", folder], input=packed.stdout, check=True)
+        return mesh_image(Path(folder))
 
 
 def coredns_image() -> Made:
@@ -78,20 +92,20 @@ def _single(name: str, binary: Path) -> Made:
     return Made(name, kept(binary.parent, f"{binary.name}.tar", make))
 
 
-def _make_mesh(made: Path, image: Image, folder: Path) -> None:
-    builder = _builder()
+def _make_mesh(made: Path, image: Image, folder: Path, sources: Path) -> None:
+    builder = _builder(sources)
     changes = made.with_name("changes")
     run_inside(
         builder,
         ["/src/deploy/image/python.sh", "mesh", "/src"],
         folder / "build.log",
-        binds={"/src": REPOSITORY},
+        binds={"/src": sources},
         changes=changes,
     )
     ours = made.with_name("ours.tar")
     write_layer(ours, {"/opt/mesh": changes / "upper" / "opt" / "mesh"})
     libraries = _layer(builder, {"/opt/mesh": builder / "opt" / "mesh"})
-    base = _base_root()
+    base = _base_root(sources)
     write_image(made, image, [_layer(base, {"/": base}), libraries, ours])
 
 
@@ -99,20 +113,20 @@ def _layer(root: Path, parts: dict[str, Path]) -> Path:
     return kept(root.parent, "layer.tar", lambda made: write_layer(made, parts))
 
 
-def _base_root() -> Path:
-    folder = folder_of("image-root", _base())
-    return _root(folder, lambda made, log: run_logged([str(SCRIPTS / "root.sh"), str(made)], log))
+def _base_root(sources: Path) -> Path:
+    folder, script = folder_of("image-root", _base(sources)), _scripts(sources) / "root.sh"
+    return _root(folder, lambda made, log: run_logged([str(script), str(made)], log))
 
 
-def _builder() -> Path:
+def _builder(sources: Path) -> Path:
     """A Debian of the image's release with compilers and, in /opt/mesh, our dependencies."""
 
     def make(made: Path, log: Path) -> None:
         make_root(made, RELEASE, BUILDER, log, variant="apt")
         command = ["/src/deploy/image/python.sh", "dependencies", "/src"]
-        run_inside(made, command, log, binds={"/src": REPOSITORY})
+        run_inside(made, command, log, binds={"/src": sources})
 
-    return _root(folder_of("image-builder", _dependencies()), make)
+    return _root(folder_of("image-builder", _dependencies(sources)), make)
 
 
 def _root(folder: Path, make: Callable[[Path, Path], None]) -> Path:
@@ -120,20 +134,28 @@ def _root(folder: Path, make: Callable[[Path, Path], None]) -> Path:
     return kept(folder, "root", lambda made: make(made, folder / "build.log"))
 
 
-def _base() -> dict[str, bytes]:
-    return {"root.sh": (SCRIPTS / "root.sh").read_bytes()}
+def _scripts(sources: Path) -> Path:
+    return sources / "deploy" / "image"
 
 
-def _dependencies() -> dict[str, bytes]:
-    packages = " ".join((RELEASE, *BUILDER)).encode()
-    locks = {name: (LOCKS / name).read_bytes() for name in ("build.lock", "image.lock")}
-    return {"packages": packages, "python.sh": (SCRIPTS / "python.sh").read_bytes(), **locks}
+def _base(sources: Path) -> dict[str, bytes]:
+    return {"root.sh": (_scripts(sources) / "root.sh").read_bytes()}
 
 
-def _sources() -> dict[str, bytes]:
+def _dependencies(sources: Path) -> dict[str, bytes]:
+    packages, locks = " ".join((RELEASE, *BUILDER)).encode(), sources / "requirements"
+    found = {name: (locks / name).read_bytes() for name in ("build.lock", "image.lock")}
+    return {
+        "packages": packages,
+        "python.sh": (_scripts(sources) / "python.sh").read_bytes(),
+        **found,
+    }
+
+
+def _contents(sources: Path) -> dict[str, bytes]:
     """All files that go into the wheel."""
-    files = [REPOSITORY / name for name in ("pyproject.toml", "README.md", "LICENSE")]
+    files = [sources / name for name in ("pyproject.toml", "README.md", "LICENSE")]
     for package in PACKAGES:
-        found = (REPOSITORY / package).rglob("*")
+        found = (sources / package).rglob("*")
         files += [f for f in found if f.is_file() and "__pycache__" not in f.parts]
-    return {str(file.relative_to(REPOSITORY)): file.read_bytes() for file in files}
+    return {str(file.relative_to(sources)): file.read_bytes() for file in files}

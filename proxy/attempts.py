@@ -73,20 +73,20 @@ class Attempts:
             return
         self.answer(exchange, outcome)
 
-    def headers(self, exchange: Exchange) -> Fields:
-        """What the next proxy is told of this try: how long it may take, which one it is."""
+    def tell(self, exchange: Exchange, plan: Plan, hop: Hop) -> None:
+        """Say in headers how long this try may take, and to a proxy of ours which one it is."""
         journey = exchange.journey
-        if journey is None:
-            return []
         fields: Fields = []
-        if journey.deadline is not None:
+        if journey is not None and journey.deadline is not None:
             left = journey.deadline - monotonic()
             fields += (H_DEADLINE, COLON, write_millis(left), CRLF)
             if exchange.request.is_http2:
-                exchange.request = _shortened(exchange.request, left)
-        if journey.tries or not journey.budgeted:
-            fields += (H_ATTEMPT, COLON, b"%d" % (journey.tries + 1 + (not journey.budgeted)), CRLF)
-        return fields
+                _shorten(exchange.request, left)
+        if journey is not None and (journey.tries or not journey.budgeted):
+            number = journey.tries + 1 + (not journey.budgeted)
+            fields += (H_ATTEMPT, COLON, b"%d" % number, CRLF)
+        if hop.mesh is not None:
+            exchange.extra = plan.extra + fields
 
     def answer(
         self, exchange: Exchange, outcome: Outcome, detail: str = "", *, status: int = 0
@@ -229,12 +229,11 @@ def allowed(request: Request) -> float | None:
     return parse_grpc_timeout(value) if value is not None else None
 
 
-def _shortened(request: Request, left: float) -> Request:
-    """The request with its `grpc-timeout` no longer than what is left."""
+def _shorten(request: Request, left: float) -> None:
+    """Make `grpc-timeout` no longer than what is left."""
     fields = request.fields
     for i in range(0, len(fields), 4):
         if fields[i].lower() == b"grpc-timeout":
             seconds = parse_grpc_timeout(fields[i + 2])
             if seconds is None or seconds > left:
                 fields[i + 2] = write_grpc_timeout(left)
-    return request

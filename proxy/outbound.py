@@ -252,8 +252,8 @@ class OutboundConnection:
         exchange.series = series
         if hop.mesh is not None:
             exchange.extra = plan.extra
-            if exchange.journey is not None:
-                exchange.extra = plan.extra + out.attempts.headers(exchange)
+        if exchange.journey is not None:
+            out.attempts.tell(exchange, plan, hop)
         if not request.host:
             exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
         exchange.endpoint = hop
@@ -332,8 +332,10 @@ class OutboundConnection:
         exchange.series = plan.series.get(hop) or out.targets.http_series(plan, hop)
         exchange.series.requests += 1
         self._hand(exchange, hop)
-        if hop.mesh is not None and exchange.journey is not None:
-            exchange.extra = plan.extra + out.attempts.headers(exchange)
+        exchange.extra = []
+        out.attempts.tell(exchange, plan, hop)
+        if not exchange.request.host:
+            exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
         if exchange.timer is not None:
             exchange.timer.sent()
         request, connection = exchange.request, None

@@ -106,9 +106,11 @@ async def test_another_code_is_passed_on(tmp_path: Path) -> None:
     assert len(application.requests) == 1
 
 
+@pytest.mark.parametrize("meshed", [True, False])
 @on_loop
-async def test_the_clients_timeout_is_honoured_and_shortened(tmp_path: Path) -> None:
-    async with served(tmp_path, Server(), policy=Policy(request=0.5)) as (_, client, application):
+async def test_the_clients_timeout_is_honoured_and_shortened(tmp_path: Path, meshed: bool) -> None:
+    policy = Policy(request=0.5)
+    async with served(tmp_path, Server(), policy=policy, meshed=meshed) as (_, client, application):
         await call(client, ("grpc-timeout", "30S"))
         await call(client, ("grpc-timeout", "100m"))
 

@@ -237,3 +237,19 @@ async def test_tries_are_counted_beside_requests(tmp_path: Path) -> None:
         series = list(world.client.server.telemetry.http.values())
         assert sum(one.requests for one in series) == 1
         assert sum(one.retried for one in series) == 1
+
+
+@on_loop
+async def test_an_endpoint_without_a_proxy_gets_no_field_of_ours(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        bad, good = failing(9), failing(0)
+        plain = await world.serve(good)
+        await world.serve(bad)
+        ends = (endpoint(world), endpoint(world, port=plain, pod="plain", meshed=False))
+        route(world, policy=Policy(retry=FAST, request=5.0), endpoints=ends)
+
+        codes = [(await request(world.client, b"GET / HTTP/1.0\r\n\r\n"))[0] for _ in range(12)]
+
+        assert codes == [200] * 12
+        assert all(b"l5d-" not in head and b"mesh-" not in head for head in good.heads)
+        assert all(head.lower().count(b"host: 10.96.0.10:80") == 1 for head in good.heads)

@@ -7,6 +7,7 @@ from typing import Any
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError, MeshError
 from mesh.inject.yamltext import load_one
+from mesh.install.foreign import leave_foreign
 from mesh.install.removal import plan_removal
 from mesh.install.render import VALUES_KEY, Manifest
 from mesh.install.values import Values, build_values
@@ -66,4 +67,5 @@ async def plan_for_cluster(
     meshed = await find_meshed(client, namespace)
     if meshed and not force:
         raise MeshedPodsError(meshed)
-    return plan_removal(values or build_values({"namespace": namespace}), crds=crds)
+    planned = plan_removal(values or build_values({"namespace": namespace}), crds=crds)
+    return await leave_foreign(client, planned)

@@ -72,6 +72,7 @@ async def _upgrade(
     plan: bool,
     reset: bool,
 ) -> str:
+    from mesh.install.foreign import leave_foreign
     from mesh.install.upgrade import read_config, read_plan, stored_values
     from mesh.kube.client import KubeClient
     from mesh.kube.config import find_access
@@ -81,6 +82,7 @@ async def _upgrade(
         data = await read_config(client, namespace)
         stored: Tree = {"namespace": namespace} if reset else stored_values(data, namespace)
         manifests = render(build_values(merge_trees(stored, given)))
+        manifests = await leave_foreign(client, manifests)
         if not plan:
             return print_manifests(manifests)
         return print_plan(await read_plan(client, manifests, data, namespace))

@@ -44,6 +44,9 @@ def test_objects_are_named_and_nothing_else() -> None:
         assert set(manifest["metadata"]) <= {"name", "namespace"}
 
 
+NAMED = ("httproutes", "tcproutes")
+
+
 def in_cluster(folder: Path, scenario: Callable[[EmbeddedApi], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         async with embedded_api(folder) as cluster:
@@ -88,6 +91,24 @@ def test_what_was_installed_decides_what_goes(tmp_path: Path) -> None:
 
         assert found == plan_removal(values, crds=True)
         assert "trafficsplits.split.smi-spec.io" not in {m["metadata"]["name"] for m in found}
+
+    in_cluster(tmp_path, scenario)
+
+
+def test_definitions_of_the_gateway_api_go_only_where_they_are_ours(tmp_path: Path) -> None:
+    async def scenario(cluster: EmbeddedApi) -> None:
+        values = build_values({"namespace": "m", "crds": {"gateway": True}})
+        await cluster.apply(*render(values))
+        crds = "customresourcedefinitions.apiextensions.k8s.io"
+        theirs, ours = (f"{plural}.gateway.networking.k8s.io" for plural in NAMED)
+        strip = {"metadata": {"labels": {labels.L_PART_OF: None}}}
+        await cluster.admin.patch(crds, theirs, strip)
+
+        found = await plan_for_cluster(cluster.admin, "m", crds=True, force=False)
+
+        names = {manifest["metadata"]["name"] for manifest in found}
+        assert ours in names
+        assert theirs not in names
 
     in_cluster(tmp_path, scenario)
 

@@ -10,6 +10,7 @@ from mesh.core.errors import ConfigError
 from mesh.core.names import join_address
 
 BACKLOG: Final = 1024
+_TRIES: Final = 20  # to find a port that is free for both families
 
 
 def open_listeners(host: str, port: int, *, backlog: int = BACKLOG) -> list[socket.socket]:
@@ -22,12 +23,26 @@ def open_listeners(host: str, port: int, *, backlog: int = BACKLOG) -> list[sock
     if host:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return [_listen(family, host, port, backlog)]
+    for _ in range(_TRIES):
+        try:
+            return _listen_on_all(port, backlog)
+        except ConfigError:
+            if port:
+                raise  # else it was free for one family and taken for the other
+    return _listen_on_all(port, backlog)
+
+
+def _listen_on_all(port: int, backlog: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         try:
             sockets.append(_listen(family, address, port, backlog))
         except _NoFamilyError:
             continue
+        except ConfigError:
+            for listener in sockets:
+                listener.close()
+            raise
         port = port or sockets[0].getsockname()[1]
     if not sockets:
         raise ConfigError(f"port {port}: expected IPv4 or IPv6 on this machine, found neither")

@@ -36,7 +36,8 @@ format: $(STAMP) ## rewrite the sources as `make check` wants them
 test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go module
 	@deploy/setup.sh --test-tools
 	@$(BIN)/python -m tests.cluster.build >/dev/null
-	@$(BIN)/pytest -m cluster --timeout 2700 tests
+	@kubectl=$$($(BIN)/python -m tests.cluster.tools) && \
+	  PATH=$$kubectl:$$PATH $(BIN)/pytest -m cluster --timeout 2700 tests
 
 test-conformance: $(STAMP) ## h2spec and gRPC's interop suite through two proxies (needs Go)
 	@$(BIN)/python -m tests.conformance.build >/dev/null

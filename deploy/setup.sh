@@ -26,8 +26,26 @@ need() {
   fi
   echo "installing packages: ${missing[*]}"
   apt-get update -qq >/dev/null || true
+  keep_daemons_down
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${missing[@]}" >/dev/null
+  for package in "${missing[@]}"; do
+    case $package in # wanted as programs: not to start with the machine either
+    nginx-light) systemctl --quiet disable nginx 2>/dev/null || true ;;
+    haproxy) systemctl --quiet disable haproxy 2>/dev/null || true ;;
+    etcd-server) systemctl --quiet disable etcd 2>/dev/null || true ;;
+    esac
+  done
+}
+
+# What is installed here is used as a program; Debian would start nginx, haproxy and etcd as
+# daemons. It asks policy-rc.d first: ours says no, and is gone when this script ends.
+POLICY=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
+keep_daemons_down() {
+  [[ -e $POLICY ]] && return
+  trap 'rm -f "$POLICY"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+  chmod 755 "$POLICY"
 }
 
 case "${1:?usage: deploy/setup.sh VENV | --test-tools | --cluster-tools | --bench-tools}" in

@@ -44,6 +44,7 @@ class Stage:
     kubectl: str | None
     state: Path | None
     started: float = field(default_factory=time.monotonic)
+    patience: float = _PATIENCE * 2  # seconds for one command
 
     def say(self, text: str) -> None:
         click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}")
@@ -68,17 +69,23 @@ class Stage:
     def _run(
         self, command: Sequence[str], text: str = "", *, check: bool = True, quiet: bool = True
     ) -> str:
-        done = subprocess.run(
-            command,
-            input=text,
-            env=self.environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if quiet else None,
-            timeout=_PATIENCE * 2,
-        )
+        shown = " ".join(["mesh", *command[3:]] if command[1:3] == ["-m", "mesh"] else command)
+        try:
+            done = subprocess.run(
+                command,
+                input=text,
+                env=self.environ,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if quiet else None,
+                timeout=self.patience,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(
+                f"{shown}: no end after {self.patience:.0f} s; is this machine very busy? "
+                "`mesh check` says what is wrong, `mesh local down` stops the cluster"
+            ) from error
         if check and done.returncode != 0:
-            shown = " ".join(["mesh", *command[3:]] if command[1:3] == ["-m", "mesh"] else command)
             raise DemoError(f"{shown}: exit {done.returncode}\n{done.stdout}{done.stderr or ''}")
         return done.stdout
 

@@ -76,14 +76,16 @@ def kubernetes_version() -> str:
 
 
 def required_version(program: Program) -> str:
-    """The version of the module that gives the program its own."""
+    """The version of the module that gives the program its own: v0.34.4 of Kubernetes' parts
+    stands for v1.34.4."""
     module = re.escape(program.version_of)
     required = re.search(rf"^\s*{module} (v\S+)$", (program.sources / "go.mod").read_text(), re.M)
     if required is None:
         raise BuildError(
             f"{program.name}/go.mod: expected a line that requires {program.version_of}"
         )
-    return required[1]
+    is_part = program.version_of.startswith("k8s.io/")
+    return required[1].replace("v0.", "v1.", 1) if is_part else required[1]
 
 
 def check_go(program: Program) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,14 @@ import pytest
 from tests.cluster import build
 from tests.cluster.build import COMPONENTS, COREDNS, PAUSE
 from tests.cluster.cache import BuildError, kept
+from tests.cluster.tools import KUBECTL, kubectl_folder
+
+# A machine whose Go, if any, is not at its usual place either.
+_WITHOUT_GO = """
+import runpy, shutil
+shutil.which = lambda name, *_: None
+runpy.run_module("tests.cluster.tools", run_name="__main__")
+"""
 
 
 def test_the_flags_name_the_version_of_go_mod() -> None:
@@ -19,6 +29,35 @@ def test_the_flags_name_the_version_of_go_mod() -> None:
 
     assert f"-X k8s.io/component-base/version.gitVersion={version}" in flags
     assert "-X k8s.io/client-go/pkg/version.gitMinor=34" in flags
+
+
+def test_kubectl_is_as_new_as_the_components_and_says_so() -> None:
+    assert build.required_version(KUBECTL) == build.kubernetes_version()
+
+
+def test_a_kubectl_of_path_that_is_new_enough_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\necho \'{"clientVersion": {"major": "1", "minor": "30"}}\'\n')
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+
+    assert kubectl_folder() == tmp_path
+
+
+def test_without_kubectl_and_go_one_line_says_what_is_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_GO],
+        env={"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("no kubectl 1.28 or newer in PATH, and none can be built: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_edit_of_the_sources_changes_the_folder(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
+from tests.e2e.workloads import Object
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -32,17 +34,22 @@ def namespace(stage: Stage) -> Iterator[str]:
     stage.kubectl("delete", "namespace", "probes", "--wait=false")
 
 
-def _pod(stage: Stage, name: str, command: list[str], probe: dict[str, Any]) -> None:
-    container = {
-        "name": "app",
-        "image": stage.image,
-        "command": command,
-        "ports": [{"name": "web", "containerPort": 8000}],
-        "readinessProbe": {**probe, "periodSeconds": 1},
-    }
+def _container(stage: Stage, name: str, command: list[str], **probes: dict[str, Any]) -> Object:
+    """A container with a port named web; each probe asks every second, three failures count."""
+    fields = {field: {**probe, "periodSeconds": 1} for field, probe in probes.items()}
+    ports = [{"name": "web", "containerPort": 8000}]
+    return {"name": name, "image": stage.image, "command": command, "ports": ports} | fields
+
+
+def _pod(stage: Stage, name: str, *containers: Object) -> None:
     meta = {"name": name, "namespace": "probes"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}}
-    stage.apply(json.dumps(pod))
+    spec = {"terminationGracePeriodSeconds": 1, "containers": containers}
+    stage.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}))
+
+
+def _restarts(stage: Stage, name: str) -> dict[str, int]:
+    status = stage.get("pod", name, "-n", "probes")["status"]
+    return {item["name"]: item["restartCount"] for item in status.get("containerStatuses", [])}
 
 
 def _readiness(stage: Stage, name: str) -> dict[str, bool]:
@@ -68,7 +75,8 @@ def test_an_application_that_never_listens_is_never_ready(
     stage: Stage, namespace: str, kind: str
 ) -> None:
     name = f"silent-{kind}"
-    _pod(stage, name, ["python", "-c", _SILENT], _PROBES[kind])
+    silent = _container(stage, "app", ["python", "-c", _SILENT], readinessProbe=_PROBES[kind])
+    _pod(stage, name, silent)
 
     eventually(lambda: _failures(stage, name) >= 3)
 
@@ -77,11 +85,41 @@ def test_an_application_that_never_listens_is_never_ready(
     assert not ready["app"]
 
 
+@pytest.mark.parametrize("field", ["startupProbe", "livenessProbe"])
+def test_an_application_that_never_listens_is_started_again(
+    stage: Stage, namespace: str, field: str
+) -> None:
+    """One pod: a container for each kind of probe."""
+    name = f"silent-{field.removesuffix('Probe')}"
+    command = ["python", "-c", _SILENT]
+    containers = [
+        _container(stage, kind, command, **{field: probe}) for kind, probe in _PROBES.items()
+    ]
+    for number, container in enumerate(containers):
+        container["ports"] = [{"name": "web", "containerPort": 8000 + number}]
+    _pod(stage, name, *containers)
+
+    eventually(lambda: all(_restarts(stage, name)[kind] for kind in _PROBES))
+
+    ready = _readiness(stage, name)
+    assert ready[labels.PROXY_CONTAINER]
+    if field == "startupProbe":
+        assert not any(ready[kind] for kind in _PROBES)
+
+
 @pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_an_application_that_listens_gets_ready(stage: Stage, namespace: str, kind: str) -> None:
-    name = f"listening-{kind}"
-    _pod(stage, name, ["python", "-m", "http.server", "8000"], _PROBES[kind])
+def test_an_application_that_listens_gets_ready_and_stays(
+    stage: Stage, namespace: str, kind: str
+) -> None:
+    name, probe = f"listening-{kind}", _PROBES[kind]
+    command = ["python", "-m", "http.server", "8000"]
+    every = dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), probe)
+    _pod(stage, name, _container(stage, "app", command, **every))
 
     eventually(lambda: _readiness(stage, name).get("app"))
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > 5)  # of liveness, every second
 
+    assert _readiness(stage, name)["app"]
     assert _readiness(stage, name)[labels.PROXY_CONTAINER]
+    assert _restarts(stage, name)["app"] == 0

@@ -163,7 +163,7 @@ async def test_a_try_that_takes_too_long_is_given_up_for_another(tmp_path: Path)
         ports = [await world.serve(hang), await world.serve(failing(0))]
         ends = tuple(endpoint(world, port=port, pod=f"web-{port}", meshed=False) for port in ports)
         rule = Retry(limit=1, on_timeout=True, backoff=0.001)
-        route(world, policy=Policy(retry=rule, attempt=0.05), endpoints=ends)
+        route(world, policy=Policy(retry=rule, attempt=0.3), endpoints=ends)
 
         codes = [(await request(world.client, GET))[0] for _ in range(4)]
 
@@ -202,15 +202,15 @@ async def test_retries_end_with_the_deadline_of_the_request(tmp_path: Path) -> N
     async with World(tmp_path) as world:
         app = failing(999)
         await world.serve(app)
-        rule = Retry(limit=99, statuses=((503, 503),), backoff=0.02, max_backoff=0.02)
-        route(world, policy=Policy(retry=rule, request=0.15))
+        rule = Retry(limit=99, statuses=((503, 503),), backoff=0.05, max_backoff=0.05)
+        route(world, policy=Policy(retry=rule, request=0.5))
         began = asyncio.get_running_loop().time()
 
         code, _, _ = await request(world.client, GET)
 
         assert code in (503, 504)
-        assert asyncio.get_running_loop().time() - began < 1.0
-        assert 2 <= len(app.heads) <= 9
+        assert asyncio.get_running_loop().time() - began < 2.0
+        assert 2 <= len(app.heads) <= 11
 
 
 @on_loop

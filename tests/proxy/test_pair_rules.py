@@ -77,7 +77,7 @@ async def test_a_silent_server_is_given_up(tmp_path: Path, policy: Policy, reaso
 
 
 @pytest.mark.parametrize(
-    "policy", [Policy(request=0.1), Policy(attempt=0.1), Policy(response=0.1), Policy(stream=0.1)]
+    "policy", [Policy(request=0.5), Policy(attempt=0.5), Policy(response=0.5), Policy(stream=0.1)]
 )
 @on_loop
 async def test_a_response_that_does_not_end_is_cut(tmp_path: Path, policy: Policy) -> None:
@@ -93,7 +93,7 @@ async def test_a_response_that_does_not_end_is_cut(tmp_path: Path, policy: Polic
         writer.close()
 
 
-@pytest.mark.parametrize("policy", [Policy(headers=0.05), Policy(idle=0.2)])
+@pytest.mark.parametrize("policy", [Policy(headers=0.5), Policy(idle=0.5)])
 @on_loop
 async def test_a_response_that_moves_is_left_alone(tmp_path: Path, policy: Policy) -> None:
     async with World(tmp_path) as world:
@@ -103,7 +103,7 @@ async def test_a_response_that_moves_is_left_alone(tmp_path: Path, policy: Polic
         writer.write(GET)
         await read_head(reader)
 
-        assert await reader.readexactly(25) == b"x" * 25
+        assert await reader.readexactly(70) == b"x" * 70
         writer.close()
 
 

@@ -57,6 +57,13 @@ def classify_http2(data: bytes) -> Verdict | None:
     return Verdict.HTTP2 if verdict is Verdict.OPAQUE else verdict
 
 
+def classify_http1(data: bytes) -> Verdict | None:
+    """The same where HTTP/1 is declared, mostly by a port named http: HTTP/2 and TLS go on as
+    they are, anything else breaks HTTP/1's rules."""
+    verdict = classify(data)
+    return Verdict.HTTP1 if verdict is Verdict.OPAQUE else verdict
+
+
 def _classify_tls(data: bytes) -> Verdict | None:
     """Handshake record, TLS 1.0 to 1.3 on the record layer, ClientHello inside."""
     head = data[:6]

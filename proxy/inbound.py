@@ -31,7 +31,7 @@ from proxy.batching import Batching
 from proxy.classes import Classes
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import Verdict, classify, classify_http2, read_hello
+from proxy.detect import Verdict, classify, classify_http1, classify_http2, read_hello
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey
 from proxy.heads import path_of
@@ -223,7 +223,7 @@ class InboundConnection:
             return Verdict.OPAQUE.value
         protocol = self._in.protocol(self._port)
         if protocol is Protocol.HTTP1:
-            return Verdict.HTTP1.value
+            return classify_http1(data)
         if protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
             return classify_http2(data)
         return Verdict.OPAQUE.value if protocol in _OPAQUE else classify(data)

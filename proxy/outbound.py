@@ -31,7 +31,15 @@ from proxy.attempts import Attempts, allowed, journey_of
 from proxy.batching import Batching
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import NOT_TLS, ClientHello, Verdict, classify, classify_http2, read_hello
+from proxy.detect import (
+    NOT_TLS,
+    ClientHello,
+    Verdict,
+    classify,
+    classify_http1,
+    classify_http2,
+    read_hello,
+)
 from proxy.exchange import Exchange
 from proxy.filters import FilterSet
 from proxy.hop import Hop
@@ -157,7 +165,7 @@ class OutboundConnection:
 
     def _choose_protocol(self, protocol: Protocol) -> None:
         if protocol is Protocol.HTTP1:
-            self._serve_http()
+            self._opening.decide(classify_http1, self._decided, otherwise=Verdict.HTTP1)
         elif protocol in _OPAQUE or self._out.verdicts.is_opaque(self._state.key):
             self._serve_opaque()
         elif protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:

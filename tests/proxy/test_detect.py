@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect import MAX_HELLO, NOT_TLS, PREFACE, ClientHello, Verdict, classify, read_hello
+from proxy.detect import (
+    MAX_HELLO,
+    NOT_TLS,
+    PREFACE,
+    ClientHello,
+    Verdict,
+    classify,
+    classify_http1,
+    read_hello,
+)
 from proxy.verdicts import MAX_REMEMBERED, PATIENT, Verdicts
 
 
@@ -24,6 +33,22 @@ def client_hello(name: str | None, *alpn: str) -> bytes:
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     return to_us.read()
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (PREFACE, Verdict.HTTP2),  # gRPC on a port that somebody named http
+        (client_hello("web"), Verdict.TLS),
+        (b"GET / HTTP/1.1\r\n", Verdict.HTTP1),
+        (b"\x00\x01 what?", Verdict.HTTP1),
+        (b"PR", None),
+    ],
+)
+def test_a_port_declared_http_is_not_held_against_http2_or_tls(
+    data: bytes, verdict: Verdict | None
+) -> None:
+    assert classify_http1(data) is verdict
 
 
 @pytest.mark.parametrize(

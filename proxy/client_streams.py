@@ -20,7 +20,7 @@ from proxy.exchange import Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.heads2 import Heads, Pairs
 from proxy.heads2_app import AppHeads
-from proxy.hpack import Entry
+from proxy.hpack import Block
 from proxy.http1 import COLLECT, Request, Response
 from proxy.http2 import Http2
 from proxy.http2_frames import (
@@ -143,7 +143,7 @@ class ClientStreams(Http2):
 
     # -- frames ------------------------------------------------------------------------------
 
-    def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
+    def on_headers(self, number: int, entries: Block, end: bool) -> None:
         stream = self.streams.get(number)
         if stream is not None:
             self._on_trailers(stream, entries, end)
@@ -204,7 +204,7 @@ class ClientStreams(Http2):
             self.send_reset(number, NO_ERROR)
             self._count_reset()
 
-    def _on_trailers(self, stream: ClientStream, entries: list[Entry], end: bool) -> None:
+    def _on_trailers(self, stream: ClientStream, entries: Block, end: bool) -> None:
         trailers: Fields | None = None
         is_bad = not end or bool(stream.left)
         try:

@@ -13,7 +13,7 @@ from typing import Final
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import PLAIN, Fields
-from proxy.hpack import PSEUDO, TOO_LARGE, Entry
+from proxy.hpack import PSEUDO, TOO_LARGE, Block
 from proxy.http1 import (
     CHUNKED,
     CHUNKS,
@@ -80,7 +80,7 @@ class Heads(HeadReader):
         super().__init__(trust)
         self._known_host = b" "
 
-    def read_request(self, entries: list[Entry], end: bool) -> Request:
+    def read_request(self, entries: Block, end: bool) -> Request:
         """One request head. Raises PeerError."""
         pseudo = self._collect(entries)
         method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
@@ -108,7 +108,7 @@ class Heads(HeadReader):
         self._reset()
         return request
 
-    def read_response(self, entries: list[Entry], end: bool, *, is_head: bool) -> Response:
+    def read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
         """One response head. Raises PeerError."""
         pseudo = self._collect(entries)
         status = STATUSES.get(pseudo.get(b":status", b""))
@@ -137,7 +137,7 @@ class Heads(HeadReader):
                 raise PeerError("bad_response", "a body shorter than it said", status=502)
         return response
 
-    def read_trailers(self, entries: list[Entry]) -> Fields | None:
+    def read_trailers(self, entries: Block) -> Fields | None:
         """The fields behind a body."""
         self._collect(entries)
         fields = self._fields[:]
@@ -148,7 +148,7 @@ class Heads(HeadReader):
         """Forget a head that was refused half-way."""
         self._reset()
 
-    def _collect(self, entries: list[Entry]) -> dict[bytes, bytes]:
+    def _collect(self, entries: Block) -> dict[bytes, bytes]:
         fields, special = self._fields, self._special
         pseudo: dict[bytes, bytes] = {}
         for kind, name, value, flat in entries:

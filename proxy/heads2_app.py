@@ -12,13 +12,34 @@ from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import HOST, LENGTH, OURS, PLAIN, TE, Fields
 from proxy.heads2 import REASONS, STATUSES, Heads, Pairs
-from proxy.hpack import PSEUDO, TOO_LARGE, Entry
+from proxy.hpack import PSEUDO, TOO_LARGE, Block
 from proxy.http1 import CHUNKED, COLON, CRLF, STRIP, Request, Request2, Response
 
 _REQUEST_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
 _SCHEMES: Final = (b"http", b"https")
 _NOT_SENT: Final = frozenset((b"transfer-encoding", b"connection", b"upgrade", b"keep-alive"))
 _NO_LENGTH: Final = frozenset((*_NOT_SENT, b"content-length"))  # in the answer to CONNECT
+
+
+# What a block was read as; the first two plus 1 where it ended its stream.
+_REQUEST, _RESPONSE, _TRAILERS = 0, 2, 4
+
+
+def _again(known: Request) -> Request:
+    """The same request as one that was read before."""
+    request = Request2(known.method, known.target, known.fields[:])
+    request.host = known.host
+    request.length = known.length
+    request.upgrade = known.upgrade
+    return request
+
+
+def _once_more(known: Response) -> Response:
+    """The same response as one that was read before."""
+    response = type(known)(known.status, known.reason, known.fields[:])
+    response.framing = known.framing
+    response.length = known.length
+    return response
 
 
 class AppHeads(Heads):
@@ -29,8 +50,16 @@ class AppHeads(Heads):
     def __init__(self) -> None:
         super().__init__(trust=STRIP)
 
-    def read_request(self, entries: list[Entry], end: bool) -> Request:
+    def read_request(self, entries: Block, end: bool) -> Request:
         """One request head. Raises PeerError."""
+        key, known = entries.memo
+        if key == _REQUEST + end:
+            return _again(known)
+        request = self._read_request(entries, end)
+        entries.memo = _REQUEST + end, request
+        return _again(request)
+
+    def _read_request(self, entries: Block, end: bool) -> Request2:
         pseudo = self._collect(entries)
         if not pseudo.keys() <= _REQUEST_PSEUDO:
             raise PeerError("bad_field", "a pseudo-field that requests do not have")
@@ -83,8 +112,18 @@ class AppHeads(Heads):
         request.target = request.host
         request.upgrade = b"connect"
 
-    def read_response(self, entries: list[Entry], end: bool, *, is_head: bool) -> Response:
+    def read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
         """One response head. Raises PeerError."""
+        key, known = entries.memo
+        if key == _RESPONSE + end and not is_head:
+            return _once_more(known)
+        response = self._read_response(entries, end, is_head=is_head)
+        if is_head:
+            return response
+        entries.memo = _RESPONSE + end, response
+        return _once_more(response)
+
+    def _read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
         pseudo = self._collect(entries)
         status = STATUSES.get(pseudo.get(b":status", b""))
         if status is None or len(pseudo) != 1 or status == 101:
@@ -93,15 +132,22 @@ class AppHeads(Heads):
         self._reset()
         return response
 
-    def read_trailers(self, entries: list[Entry]) -> Fields | None:
+    def read_trailers(self, entries: Block) -> Fields | None:
         """The fields behind a body."""
+        key, known = entries.memo
+        if key == _TRAILERS:
+            again: Fields = known[:]
+            return again
         if self._collect(entries):
             raise PeerError("bad_field", "pseudo-fields in trailers")
         fields = self._fields[:]
         self._reset()
-        return guard.clean_trailers(fields) if fields else None
+        cleaned = guard.clean_trailers(fields) if fields else None
+        if cleaned is not None:
+            entries.memo = _TRAILERS, cleaned[:]
+        return cleaned
 
-    def _collect(self, entries: list[Entry]) -> dict[bytes, bytes]:
+    def _collect(self, entries: Block) -> dict[bytes, bytes]:
         fields, special = self._fields, self._special
         pseudo: dict[bytes, bytes] = {}
         is_done = False

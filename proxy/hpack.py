@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from mesh.core.errors import PeerError
 from proxy import guard
@@ -50,6 +50,7 @@ _ONE_CONNECTION: Final = (guard.CONNECTION, guard.CODING, guard.UPGRADE, guard.D
 # One field: its kind, name, value, and how it stands in a head's flat list.
 Entry = tuple[int, bytes, bytes, tuple[bytes, bytes, bytes, bytes]]
 Pair = tuple[bytes, bytes]
+_NOTHING_YET: Final = (-1, None)
 
 _STATIC: Final[tuple[Pair, ...]] = (
     (b":authority", b""),
@@ -116,6 +117,16 @@ def make_strict_entry(name: bytes, value: bytes) -> Entry:
     elif kind == guard.PLAIN and guard.is_ours(name):
         kind = guard.OURS
     return kind, name, value, (name, COLON, value, CRLF)
+
+
+class Block(list[Entry]):
+    """The fields of one block. A block that comes again is the same object, so whoever reads it
+    may leave in `memo` what it found, with a key that says what it was read as."""
+
+    __slots__ = ("memo",)
+
+    def __init__(self) -> None:
+        self.memo: tuple[int, Any] = _NOTHING_YET
 
 
 class Encoder:
@@ -252,12 +263,12 @@ class Decoder:
         self._entries: list[Entry] = []  # newest last
         self._size = 0
         self._limit = self._allowed = table  # a peer may use less
-        self._blocks: dict[bytes, list[Entry]] | None = {}  # what they gave with this table
+        self._blocks: dict[bytes, Block] | None = {}  # what they gave with this table
         self._texts: dict[bytes, bytes] = {}  # Huffman texts that were read
         self._make = make_strict_entry if is_strict else make_entry
         self._static = _STRICT_STATIC if is_strict else _STATIC_ENTRIES
 
-    def decode(self, block: bytes) -> list[Entry]:
+    def decode(self, block: bytes) -> Block:
         """All fields of one block, in order. The list is not the caller's to change."""
         blocks = self._blocks
         if blocks is not None:
@@ -266,7 +277,7 @@ class Decoder:
                 return known
         self._blocks = blocks = {} if blocks is None or len(blocks) >= _MAX_BLOCKS else blocks
         entries, static = self._entries, self._static
-        found: list[Entry] = []
+        found = Block()
         at, end = 0, len(block)
         size = 0
         try:
@@ -300,7 +311,9 @@ class Decoder:
                 "bad_block", "a header block that ends early or points nowhere"
             ) from None
         if size > MAX_LIST or len(found) > MAX_ENTRIES:
-            return [_TOO_LARGE_ENTRY]
+            found = Block()
+            found.append(_TOO_LARGE_ENTRY)
+            return found
         if self._blocks is not None and end <= _LONG_BLOCK:
             blocks[block] = found
         return found

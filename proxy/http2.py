@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mesh.core.errors import PeerError
-from proxy.hpack import Decoder, Entry
+from proxy.hpack import Block, Decoder
 from proxy.http2_frames import (
     ACK,
     CALM,
@@ -149,10 +149,19 @@ class Http2(Sending):
                     self._take_credit(number, size)
                     at = self._pass_on(data, at + 9, end)
                 break
-            self._frame(kind, flags, number & 0x7FFFFFFF, data[at + 9 : stop])
+            payload = data[at + 9 : stop]
+            at = stop
+            number &= 0x7FFFFFFF
+            if self._block is not None:
+                self._on_continued(kind, flags, number, payload)
+            elif kind == DATA:
+                self._on_data_frame(flags, number, payload)
+            elif kind == HEADERS:
+                self._on_headers_frame(flags, number, payload)
+            else:
+                self._on_control(kind, flags, number, payload)
             if self.is_over:
                 return
-            at = stop
         if at < end:
             self._rest = data[at:]
 
@@ -172,23 +181,16 @@ class Http2(Sending):
             self._give_credit(None, len(part))
         return at + len(part)
 
-    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if self._block is not None and kind != CONTINUATION:
+    def _on_continued(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if kind != CONTINUATION:
             raise ConnectionError2(PROTOCOL_ERROR, "a header block was not continued")
-        if kind == DATA:
-            self._on_data_frame(flags, number, payload)
-        elif kind == HEADERS:
-            self._on_headers_frame(flags, number, payload)
-        elif kind == CONTINUATION:
-            self._on_continuation(flags, number, payload)
-        else:
-            self._on_control(kind, flags, number, payload)
+        self._on_continuation(flags, number, payload)
 
     def _on_data_frame(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
         self._take_credit(number, size)
         data = unpad(payload) if flags & PADDED else payload
-        end = bool(flags & END_STREAM)
+        end = flags & END_STREAM != 0
         if data or end:
             self._budget += 1
         else:
@@ -205,17 +207,9 @@ class Http2(Sending):
         self._budget += 1
         if not number:
             raise ConnectionError2(PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & PADDED:
-            payload = unpad(payload)
-        depends = 0
-        if flags & PRIORITISED:
-            if len(payload) < 5:
-                raise ConnectionError2(FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-            depends = LONG.unpack_from(payload)[0] & 0x7FFFFFFF
-            payload = payload[5:]
-        if depends == number:
-            raise ConnectionError2(PROTOCOL_ERROR, "a stream that depends on itself")
-        end = bool(flags & END_STREAM)
+        if flags & (PADDED | PRIORITISED):
+            payload = _bare(flags, number, payload)
+        end = flags & END_STREAM != 0
         if flags & END_HEADERS:
             self.on_headers(number, self._decoder.decode(payload), end)
             return
@@ -259,6 +253,8 @@ class Http2(Sending):
             self.on_goaway(LONG.unpack_from(payload)[0] & 0x7FFFFFFF)
         elif kind == PUSH_PROMISE:
             raise ConnectionError2(PROTOCOL_ERROR, "nobody allowed pushes")
+        elif kind == CONTINUATION:
+            raise ConnectionError2(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         else:
             self._on_useless(kind, number, payload)
 
@@ -436,7 +432,7 @@ class Http2(Sending):
         """Whether no such stream has been opened yet."""
         raise NotImplementedError
 
-    def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
+    def on_headers(self, number: int, entries: Block, end: bool) -> None:
         raise NotImplementedError
 
     def on_data(self, stream: Any, data: bytes, end: bool) -> None:
@@ -466,6 +462,19 @@ class Http2(Sending):
     def newest_stream(self) -> int:
         """The highest number that either end has used."""
         raise NotImplementedError
+
+
+def _bare(flags: int, number: int, payload: bytes) -> bytes:
+    """The header block of a HEADERS frame without padding and priority."""
+    if flags & PADDED:
+        payload = unpad(payload)
+    if flags & PRIORITISED:
+        if len(payload) < 5:
+            raise ConnectionError2(FRAME_SIZE_ERROR, "HEADERS too short for its priority")
+        if LONG.unpack_from(payload)[0] & 0x7FFFFFFF == number:
+            raise ConnectionError2(PROTOCOL_ERROR, "a stream that depends on itself")
+        payload = payload[5:]
+    return payload
 
 
 __all__ = ["Http2", "Stream"]

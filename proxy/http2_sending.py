@@ -130,8 +130,9 @@ class Sending:
         self._budget += 1
         block = self._encoder.encode(pairs)
         flags = END_HEADERS | END_STREAM if end else END_HEADERS
-        if len(block) <= SEND_FRAME:
-            self._write(frame(HEADERS, flags, number, block))
+        size = len(block)
+        if size <= SEND_FRAME:
+            self._write(HEADER.pack(size >> 8, size & 0xFF, HEADERS, flags, number) + block)
             return
         self._write(frame(HEADERS, flags & END_STREAM, number, block[:SEND_FRAME]))
         for at in range(SEND_FRAME, len(block), SEND_FRAME):

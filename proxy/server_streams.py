@@ -16,7 +16,7 @@ from proxy.exchange import ClientSide, Exchange
 from proxy.guard import Fields
 from proxy.heads2 import Heads, Pairs
 from proxy.heads2_app import AppHeads
-from proxy.hpack import Entry
+from proxy.hpack import Block
 from proxy.http1 import KEEP, MEASURED, Request
 from proxy.http2 import Http2
 from proxy.http2_frames import (
@@ -105,7 +105,7 @@ class ServerStream(Stream):
         if self._exchange is not None:
             self._exchange.server_ready()
 
-    def on_head(self, heads: Heads, entries: list[Entry], end: bool) -> None:
+    def on_head(self, heads: Heads, entries: Block, end: bool) -> None:
         exchange = self._exchange
         if exchange is None:
             return
@@ -254,7 +254,7 @@ class ServerStreams(Http2):
 
     # -- frames ------------------------------------------------------------------------------
 
-    def on_headers(self, number: int, entries: list[Entry], end: bool) -> None:
+    def on_headers(self, number: int, entries: Block, end: bool) -> None:
         stream = self.streams.get(number)
         if stream is None:
             self._on_late_frame(HEADERS, number)

@@ -34,6 +34,7 @@ FLAGS: Final[Mapping[str, str]] = {
     "--mesh-namespace": "namespace",
     "--image": "image",
     "--image-pull-policy": "imagePullPolicy",
+    "--image-pull-secret": "imagePullSecret",
     "--trust-domain": "trustDomain",
     "--cluster-domain": "clusterDomain",
     "--identity-replicas": "identity.replicas",

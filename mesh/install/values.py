@@ -45,6 +45,12 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _secret(text: str) -> str:
+    if text and (not _DOMAIN.fullmatch(text) or len(text) > 253):
+        raise ValueError(f'expected the name of a Secret, got "{text}"')
+    return text
+
+
 def _domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text) or len(text) > 200:
         raise ValueError(f'expected a domain such as cluster.local, got "{text}"')
@@ -208,6 +214,11 @@ class Values:
         "IfNotPresent",
         "Always, IfNotPresent or Never",
         _one_of("Always", "IfNotPresent", "Never"),
+    )
+    image_pull_secret: str = value(
+        "",
+        "Secret in the mesh's namespace for its image; meshed pods use those of their own",
+        _secret,
     )
     trust_domain: str = value(labels.TRUST_DOMAIN, "trust domain of identities", _domain)
     cluster_domain: str = value(labels.CLUSTER_DOMAIN, "DNS suffix of the cluster", _domain)

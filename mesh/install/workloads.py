@@ -73,6 +73,8 @@ def _pod(values: Values, part: Part) -> dict[str, Any]:
         "containers": [_container(values, part, environment, list(volumes))],
         "volumes": [volume for _, volume in volumes],
     }
+    if values.image_pull_secret:
+        spec["imagePullSecrets"] = [{"name": values.image_pull_secret}]
     if values.control_plane.priority_class_name:
         spec["priorityClassName"] = values.control_plane.priority_class_name
     if part.sizing(values).replicas > 1:

@@ -34,6 +34,7 @@ GIVEN = {
     "--mesh-namespace": "mesh-system",
     "--image": "registry.example/mesh:1.2.3",
     "--image-pull-policy": "Never",
+    "--image-pull-secret": "registry",
     "--trust-domain": "example.org",
     "--cluster-domain": "example.internal",
     "--identity-replicas": "3",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mesh.local.cluster import Cluster
@@ -61,6 +63,18 @@ class Machine:
     def phase(self, name: str) -> str:
         """A pod's phase."""
         return str(self.get("pod", name)["status"].get("phase"))
+
+
+def fill(path: Path) -> None:
+    """Leave no room on the disk of `path`."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        for size in (65536, 4096):
+            with contextlib.suppress(OSError):
+                while os.write(fd, b"x" * size):
+                    pass
+    finally:
+        os.close(fd)
 
 
 def python(code: str, **more: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import signal
@@ -18,7 +17,7 @@ from mesh.local import cluster
 from mesh.local.cluster import Cluster, Options
 from mesh.local.demo import find_kubectl
 from mesh.local.node import ranges, record
-from tests.local.node.machine import Machine, eventually, shell
+from tests.local.node.machine import Machine, eventually, fill, shell
 
 pytestmark = pytest.mark.root
 
@@ -218,18 +217,6 @@ def test_a_state_that_cannot_be_written_is_named(root: None, tmp_path: Path) -> 
 
     with pytest.raises(MeshError, match="--state"):
         cluster.up(tmp_path / "file" / "state")
-
-
-def fill(path: Path) -> None:
-    """Leave no room on the disk of `path`."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        for size in (65536, 4096):
-            with contextlib.suppress(OSError):
-                while os.write(fd, b"x" * size):
-                    pass
-    finally:
-        os.close(fd)
 
 
 def test_a_full_disk_under_the_state_leaves_pods_running(state: Path) -> None:

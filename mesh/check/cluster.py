@@ -10,11 +10,19 @@ from typing import Any, Final
 from mesh.check.facts import Facts
 from mesh.check.model import Category, Check, Fault, Severity
 from mesh.core.errors import ApiError
+from mesh.kube.client import NO_CREDENTIALS, UNTRUSTED
 from mesh.kube.pods import name_of
 
 OLDEST: Final = (1, 25)  # EndpointSlice, Lease and policy kinds in the versions we ask for
 MAX_SKEW: Final = 60.0  # seconds; leaves are valid from five minutes back
 _NODE_LATE: Final = 300.0  # seconds: a kubelet renews its Lease every ten
+_CREDENTIALS: Final = "check the credentials in the kubeconfig; `kubectl version` should work"
+_REMEDIES: Final = {  # by reason, where no request reached the API server
+    UNTRUSTED: "the kubeconfig's certificate-authority is not the one of this server: fetch the "
+    "kubeconfig anew, and look for a proxy between that opens TLS",
+    NO_CREDENTIALS: "install the plugin that the kubeconfig names for its user (exec) and put it "
+    "into PATH, or log in again; `kubectl version` should work",
+}
 _NTP = "let NTP (chrony, systemd-timesyncd) set the clock"
 
 
@@ -32,10 +40,8 @@ def api_answers(facts: Facts) -> Iterator[Fault]:
     try:
         version = facts.version.value
     except ApiError as error:
-        if error.code == 0:
-            remedy = "check network, VPN and the server's address in the kubeconfig"
-        else:
-            remedy = "check the credentials in the kubeconfig; `kubectl version` should work"
+        remedy = _REMEDIES.get(error.reason) if error.code == 0 else _CREDENTIALS
+        remedy = remedy or "check network, VPN and the server's address in the kubeconfig"
         yield Fault(f"API server {facts.server}", error.message, remedy)
         return
     if "gitVersion" not in version and "major" not in version:

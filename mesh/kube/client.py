@@ -12,6 +12,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import exists
 from types import TracebackType
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ APPLY: Final = "application/apply-patch+yaml"
 JsonPatch = list[Object]
 
 UNREACHABLE: Final = "Unreachable"  # reason of an ApiError with code 0: no answer at all
+UNTRUSTED: Final = "Untrusted"  # ... with code 0: the server's certificate is of nobody we trust
+NO_CREDENTIALS: Final = "NoCredentials"  # ... with code 0: a plugin or a token file gave none
 TIMED_OUT: Final = "TimedOut"  # reason of an ApiError with code 0: no answer in time
 
 
@@ -107,8 +110,9 @@ class KubeClient:
         try:
             self._http = client_adapter.AsyncClient(access.config, parameters)
         except (LightkubeConfigError, OSError, ValueError) as error:
+            missing = [f"{path} does not exist" for path in _files_of(access) if not exists(path)]
             raise ConfigError(
-                f"access to {access.server}: {error}; check the kubeconfig"
+                f"access to {access.server}: {', '.join(missing) or error}; check the kubeconfig"
             ) from error
         self._sender = Sender(self._http)
         self._http.headers["User-Agent"] = "lightmesh"
@@ -417,6 +421,13 @@ class KubeClient:
         return params | {"dryRun": "All"} if dry_run else params
 
 
+def _files_of(access: Access) -> Sequence[str]:
+    """The files that the kubeconfig names for a connection."""
+    user, cluster = access.config.user, access.config.cluster
+    named = (cluster.certificate_auth, user.client_cert, user.client_key) if user else ()
+    return [path for path in named if path]
+
+
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Failures of the transport and of exec plugins as ApiError with code 0."""
@@ -426,8 +437,13 @@ def _translated(what: str) -> Iterator[None]:
         raise ApiError(0, TIMED_OUT, f"{what}: no answer in time") from error
     except httpx.TransportError as error:
         detail = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            words = f"{what}: the API server's certificate is not trusted: {detail}"
+            raise ApiError(0, UNTRUSTED, words) from error
         raise ApiError(0, UNREACHABLE, f"{what}: API server not reachable: {detail}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, LightkubeConfigError, OSError) as error:
+    except (LightkubeConfigError, OSError) as error:
+        raise ApiError(0, NO_CREDENTIALS, f"{what}: no credentials to send: {error}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ApiError(0, UNREACHABLE, f"{what}: {error}") from error
 
 

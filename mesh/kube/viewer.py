@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -23,7 +24,8 @@ from mesh.kube.client import KubeClient
 from mesh.kube.pods import is_leaving, is_ready, name_of
 from mesh.kube.resources import Object
 
-_FORWARD_SECONDS = 10.0
+NO_MESH: Final = "NoMesh"  # reason of an ApiError: what `mesh install` makes is not there
+_FORWARD_SECONDS: Final = 10.0
 # Not permitted, not known, or the API server has no route to pods: the kubelet may have one.
 _REFUSED = (403, 405, 501, 502, 503, 504)
 _BROKEN = (
@@ -87,6 +89,15 @@ async def ask_destination(
             token = await client.create_token(
                 labels.VIEWER, mesh_namespace, audiences=[labels.DESTINATION_AUDIENCE]
             )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            raise ApiError(
+                404,
+                NO_MESH,
+                f"no mesh in namespace {mesh_namespace}: install one "
+                "(mesh install | kubectl apply -f -) or name its namespace with --mesh-namespace",
+            ) from error
         except KeyError as error:
             raise ApiError(0, "BadAnswer", "TokenRequest: expected a token, got none") from error
 

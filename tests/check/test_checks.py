@@ -16,6 +16,7 @@ from mesh.check.model import Result, Verdict, judge
 from mesh.core import labels
 from mesh.core.report import ProxiesAnswer
 from mesh.install.gateway_crds import NAMES
+from mesh.kube.client import NO_CREDENTIALS, UNREACHABLE, UNTRUSTED
 from tests.check.world import (
     CHAIN,
     NOW,
@@ -555,6 +556,23 @@ def test_no_kubeconfig_and_no_answer_are_fatal() -> None:
     result = run(unreachable)["the API server answers"]
     assert result.ends_all
     assert "API server https://10.0.0.1:6443: connection refused" in str(result.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "remedy"),
+    [
+        (0, UNREACHABLE, "check network, VPN"),
+        (0, UNTRUSTED, "certificate-authority is not the one of this server"),
+        (0, NO_CREDENTIALS, "install the plugin"),
+        (401, "Unauthorized", "check the credentials"),
+    ],
+)
+def test_each_way_not_to_reach_the_api_server_has_its_own_remedy(
+    code: int, reason: str, remedy: str
+) -> None:
+    result = run(unread("version", code, reason, "no"))["the API server answers"]
+
+    assert remedy in result.faults[0].remedy
 
 
 def test_a_bundle_that_is_not_base64_is_told() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mesh.core.errors import ApiError, ConfigError
-from mesh.kube.client import KubeClient
+from mesh.kube.client import NO_CREDENTIALS, UNTRUSTED, KubeClient
 from mesh.kube.config import find_access
 from tests.kube.scripted import answer, serving
+from tests.support.authority import TrustChain
+from tests.support.embedded_api import embedded_api
 
 ONE = """
 apiVersion: v1
@@ -139,5 +143,37 @@ def test_a_plugin_that_is_missing_is_an_api_error(tmp_path: Path) -> None:
         async with KubeClient(find_access(_write(tmp_path, "one", text), environ={})) as kube:
             await kube.version()
 
-    with pytest.raises(ApiError, match="/no/such/plugin"):
+    with pytest.raises(ApiError, match=r"no credentials to send: .*/no/such/plugin") as caught:
         asyncio.run(act())
+
+    assert (caught.value.code, caught.value.reason) == (0, NO_CREDENTIALS)
+
+
+def test_a_missing_client_certificate_is_named(tmp_path: Path) -> None:
+    text = ONE.replace("{token: t1}", "{client-certificate: me.crt, client-key: me.key}")
+    text = text.replace(", certificate-authority: ca.crt", "")
+    (tmp_path / "me.key").touch()
+
+    with pytest.raises(ConfigError) as caught:
+        KubeClient(find_access(_write(tmp_path, "one", text), environ={}))
+
+    assert str(caught.value) == (
+        f"access to https://one:6443: {tmp_path}/me.crt does not exist; check the kubeconfig"
+    )
+
+
+def test_a_server_of_another_authority_is_told_apart_from_one_that_is_away(tmp_path: Path) -> None:
+    async def act() -> None:
+        async with embedded_api(tmp_path) as api:
+            config = yaml.safe_load(api.kubeconfig.read_text())
+            other = base64.b64encode(TrustChain().bundle.encode()).decode()
+            config["clusters"][0]["cluster"]["certificate-authority-data"] = other
+            config["clusters"][0]["cluster"].pop("certificate-authority", None)
+            path = _write(tmp_path, "other", yaml.safe_dump(config))
+            async with KubeClient(find_access(path, environ={})) as kube:
+                await kube.version()
+
+    with pytest.raises(ApiError, match="the API server's certificate is not trusted") as caught:
+        asyncio.run(act())
+
+    assert (caught.value.code, caught.value.reason) == (0, UNTRUSTED)

@@ -104,7 +104,7 @@ def test_one_silent_destination_is_a_warning_and_all_silent_an_error(tmp_path: P
     ("path", "code", "advice"),
     [
         (f"POST {MESH}/serviceaccounts/mesh-viewer/token", 403, "ask for this right"),
-        (f"POST {MESH}/serviceaccounts/mesh-viewer/token", 404, "`mesh check` says more"),
+        (f"POST {MESH}/serviceaccounts/mesh-viewer/token", 500, "`mesh check` says more"),
         ("GET /api/v1/namespaces/shop/pods", 403, "ask for this right"),
     ],
 )
@@ -116,6 +116,15 @@ def test_a_refusal_is_one_sentence_that_ends_with_what_to_do(
     assert isinstance(result.exception, MeshError)
     assert str(result.exception).startswith(f"{path} answered {code}; ")
     assert advice in str(result.exception)
+
+
+def test_a_cluster_without_a_mesh_is_told_with_the_command_that_installs_one(
+    tmp_path: Path,
+) -> None:
+    result, _ = run(tmp_path, **{f"POST {MESH}/serviceaccounts/mesh-viewer/token": 404})
+
+    assert isinstance(result.exception, MeshError)
+    assert str(result.exception).startswith("no mesh in namespace mesh: install one (mesh install")
 
 
 def test_splits_of_every_served_group_are_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -40,8 +41,15 @@ def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        try:
             runner.run(asyncio.wait_for(test(*args, **kwargs), 30))
+        finally:
+            # What a failed test left open warns as the loop closes it. Were that an error,
+            # uvloop would leave it open and wait for it for ever.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                runner.close()
 
     return run
 

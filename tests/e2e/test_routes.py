@@ -1,0 +1,190 @@
+"""Routes of the Gateway API on live traffic: what the conformance suite does not look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.stage import Stage, eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+SPACE = "routes"
+SERVER = """
+import http.server, json, os, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path.startswith("/slow"):
+            time.sleep(3)
+        fields = {name.lower(): value for name, value in self.headers.items()}
+        body = json.dumps({"app": os.environ["APP"], "path": self.path, "fields": fields}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+CLIENT = """
+import http.client, json, time
+ASKED = {"plain": "/", "canary": "/", "moved": "/old/a?x=1", "rewritten": "/api/b?x=1",
+         "slow": "/slow", "refused": "/broken"}
+for turn in range(10**6):
+    for name, path in ASKED.items():
+        said = {"name": name, "turn": turn}
+        try:
+            connection = http.client.HTTPConnection("web", 80, timeout=8)
+            fields = {"x-canary": "yes"} if name == "canary" else {}
+            connection.request("GET", path, headers=fields)
+            answer = connection.getresponse()
+            said["status"] = answer.status
+            said["fields"] = {key.lower(): value for key, value in answer.getheaders()}
+            said["body"] = answer.read().decode()
+            connection.close()
+        except OSError as error:
+            said["error"] = repr(error)
+        print(json.dumps(said), flush=True)
+    time.sleep(0.5)
+"""
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: routes}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules:
+  - matches: [{headers: [{name: x-canary, value: "yes"}]}]
+    backendRefs: [{name: web-v2, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /old}}]
+    filters:
+    - type: RequestRedirect
+      requestRedirect:
+        scheme: https
+        statusCode: 301
+        path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}
+  - matches: [{path: {type: PathPrefix, value: /api}}]
+    filters:
+    - type: URLRewrite
+      urlRewrite:
+        hostname: web.example
+        path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {set: [{name: x-by, value: route}]}
+  - matches: [{path: {type: PathPrefix, value: /slow}}]
+    timeouts: {request: 500ms}
+  - matches: [{path: {type: PathPrefix, value: /broken}}]
+    filters: [{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}]
+  - matches: [{path: {type: PathPrefix, value: /}}]
+"""
+
+
+def _meta(name: str) -> dict[str, Any]:
+    return {"name": name, "namespace": SPACE}
+
+
+def _app(stage: Stage, name: str, code: str) -> list[dict[str, Any]]:
+    marks = {"app": name}
+    container = {
+        "name": "app",
+        "image": stage.image,
+        "command": ["python3", "-uc", code],
+        "env": [{"name": "APP", "value": name}],
+    }
+    template = {"metadata": {"labels": marks}, "spec": {"containers": [container]}}
+    port = {"name": "http", "port": 80, "targetPort": 8080}
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": _meta(name),
+            "spec": {"selector": {"matchLabels": marks}, "template": template},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": _meta(name),
+            "spec": {"selector": marks, "ports": [port]},
+        },
+    ]
+
+
+@pytest.fixture(scope="module")
+def routed(stage: Stage) -> Iterator[Stage]:
+    """Two servers, a client that asks all the time, and the route between them."""
+    stage.apply(stage.mesh("install", "--gateway-api", "--crds"))
+    space = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": SPACE, "annotations": {"mesh/inject": "enabled"}},
+    }
+    apps = (("web", SERVER), ("web-v2", SERVER), ("client", CLIENT))
+    stage.apply(yaml.safe_dump_all([space, *(o for app in apps for o in _app(stage, *app))]))
+    try:
+        eventually(lambda: _last(stage)["plain"]["status"] == 200, within=90)
+        stage.apply(ROUTE)
+        eventually(lambda: "redirect" in _last(stage)["moved"]["fields"]["mesh-reason"], within=30)
+        yield stage
+    finally:
+        stage.kubectl("delete", "namespace", SPACE, "--wait=false")
+
+
+def _last(stage: Stage) -> dict[str, Any]:
+    """The answers of the last whole turn."""
+    log = stage.kubectl("-n", SPACE, "logs", "deploy/client", "-c", "app", "--tail=12")
+    answers = [json.loads(text) for text in log.splitlines()]
+    turn = answers[-1]["turn"] - (answers[-1]["name"] != "refused")
+    return {said["name"]: said for said in answers if said["turn"] == turn}
+
+
+def _fresh(stage: Stage) -> dict[str, Any]:
+    """The answers of a turn that began after this call."""
+    after = _last(stage)["plain"]["turn"] + 1
+    return eventually(lambda: (said := _last(stage))["plain"]["turn"] > after and said, within=30)
+
+
+def _seen(said: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(said["body"])
+    return found
+
+
+def test_each_rule_does_what_it_says(routed: Stage) -> None:
+    found = _fresh(routed)
+
+    assert found["slow"]["status"] == 504
+    assert _seen(found["plain"])["app"] == "web"
+    assert _seen(found["canary"])["app"] == "web-v2"
+    moved = found["moved"]
+    assert (moved["status"], moved["fields"]["location"]) == (301, "https://web/new/a?x=1")
+    rewritten = _seen(found["rewritten"])
+    assert (rewritten["path"], rewritten["fields"]["host"]) == ("/v2/b?x=1", "web.example")
+    assert found["rewritten"]["fields"]["x-by"] == "route"
+    assert found["slow"]["fields"]["mesh-reason"] == "timeout; HTTPRoute/routes/web#3"
+    refused = found["refused"]
+    assert refused["status"] == 500
+    assert refused["fields"]["mesh-reason"] == "invalid-backend; HTTPRoute/routes/web#4"
+
+
+def test_the_status_says_what_acts_and_what_does_not(routed: Stage) -> None:
+    (parent,) = routed.get("httproute", "web", "-n", SPACE)["status"]["parents"]
+
+    conditions = {item["type"]: item["reason"] for item in parent["conditions"]}
+    assert conditions == {
+        "Accepted": "Accepted",
+        "ResolvedRefs": "ResolvedRefs",
+        "Effective": "Partial",
+    }
+    assert "ExtensionRef is not supported" in parent["conditions"][-1]["message"]
+    assert "Partial" in routed.kubectl("get", "httproutes", "-n", SPACE)
+
+
+def test_a_route_that_goes_takes_its_effect_with_it(routed: Stage) -> None:
+    routed.kubectl("delete", "httproute", "web", "-n", SPACE)
+
+    assert eventually(lambda: _seen(_last(routed)["canary"])["app"] == "web", within=15)
+    assert eventually(lambda: _last(routed)["moved"]["status"] == 200, within=15)

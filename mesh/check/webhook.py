@@ -10,11 +10,14 @@ from typing import Any, Final
 from mesh.check.facts import Facts
 from mesh.check.model import Category, Check, Fault
 from mesh.core import labels
+from mesh.core.errors import ApiError, IdentityError
 from mesh.kube.pods import containers, name_of
 from mesh.kube.resources import Object
+from mesh.pki.authority import load_certificates, not_after, not_before, when
 from mesh.runtime.bundle import hash_bundle
 
 _LEVEL = "pod-security.kubernetes.io/enforce"
+_LATE: Final = 0.2  # of a certificate's life: it is renewed when 30 % are left
 _REINSTALL = "apply the installation again: `mesh install | kubectl apply -f -`"
 
 
@@ -94,6 +97,33 @@ def _bundle_fault(text: object) -> str:
     return "" if hash_bundle(pem) else "caBundle holds no certificate"
 
 
+def serving_certificate_lasts(facts: Facts) -> Iterator[Fault]:
+    """The newest CA of caBundle ends with the certificate that it signed, for a CA signs one
+    only (mesh.inject.certs), which is renewed at 70 % of its life."""
+    configuration = _named(facts.mutating.value, labels.WEBHOOK_CONFIGURATION) or {}
+    for webhook in configuration.get("webhooks") or ():
+        text = (webhook.get("clientConfig") or {}).get("caBundle")
+        if _bundle_fault(text):
+            continue  # another check says so
+        pem = base64.b64decode(str(text)).decode("ascii", "replace")
+        try:
+            newest = max(load_certificates(pem, where="caBundle"), key=not_after)
+        except IdentityError as error:
+            raise ApiError(0, "BadCertificate", str(error)) from error
+        ends = not_after(newest)
+        left = ends - facts.now
+        if left >= _LATE * (ends - not_before(newest)):
+            continue
+        yield Fault(
+            f"webhook {webhook.get('name')}",
+            f"its certificate {'ended' if left <= 0 else 'should be renewed by now, it ends'} "
+            f"at {when(ends)}",
+            f"`kubectl -n {facts.mesh_namespace} rollout restart deploy/{labels.INJECT}`, and "
+            f"`kubectl -n {facts.mesh_namespace} logs deploy/{labels.INJECT}` for the reason",
+            minor=left > 0,
+        )
+
+
 def annotated_pod_is_injected(facts: Facts) -> Iterator[Fault]:
     error = facts.dry_run.error
     if error is not None:
@@ -127,6 +157,7 @@ WEBHOOK: Final = Category(
     (
         Check("the webhook is registered", webhook_is_registered, retryable=True),
         Check("the caBundle of each webhook is set", bundles_are_set, retryable=True),
+        Check("the webhook's certificate is renewed in time", serving_certificate_lasts),
         Check("an annotated pod gets a proxy", annotated_pod_is_injected, retryable=True),
     ),
 )

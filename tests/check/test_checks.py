@@ -15,6 +15,7 @@ from mesh.check.facts import Clash, Facts, Handshake, Read, Skew
 from mesh.check.model import Result, Verdict, judge
 from mesh.core import labels
 from mesh.core.report import ProxiesAnswer
+from mesh.inject.certs import make_serving
 from mesh.install.gateway_crds import NAMES
 from mesh.kube.client import NO_CREDENTIALS, UNREACHABLE, UNTRUSTED
 from tests.check.world import (
@@ -556,6 +557,30 @@ def test_no_kubeconfig_and_no_answer_are_fatal() -> None:
     result = run(unreachable)["the API server answers"]
     assert result.ends_all
     assert "API server https://10.0.0.1:6443: connection refused" in str(result.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "said"),
+    [
+        (0, Verdict.SUCCESS, ""),
+        (365 * 0.75, Verdict.SUCCESS, ""),
+        (365 * 0.85, Verdict.WARNING, "should be renewed by now, it ends at 20"),
+        (366, Verdict.ERROR, "its certificate ended at 20"),
+    ],
+)
+def test_the_webhooks_own_certificate_is_judged_by_its_age(
+    days: float, verdict: Verdict, said: str
+) -> None:
+    old = make_serving(["mesh-inject.mesh.svc"], now=NOW - (days + 300) * 86400)
+    serving = make_serving(["mesh-inject.mesh.svc"], now=NOW - days * 86400, previous=old)
+    hook = webhook(labels.WEBHOOK_CONFIGURATION, "pods.inject.mesh", bundle=serving.ca)
+
+    result = run(replace(healthy(), mutating=Read([hook]))).get(
+        "the webhook's certificate is renewed in time"
+    )
+
+    assert (result.verdict if result else Verdict.SUCCESS) is verdict
+    assert said in " ".join(str(fault) for fault in (result.faults if result else ()))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from mesh.core import labels
 from mesh.core.errors import ApiError, MeshError
 from mesh.core.report import AskedAnswer
 from mesh.kube.client import KubeClient
-from mesh.kube.viewer import ask_destination
+from mesh.kube.viewer import NO_MESH, ask_destination
 
 _decoder = msgspec.json.Decoder(AskedAnswer)
 
@@ -47,7 +48,7 @@ async def ask_proxies(
             client, mesh_namespace, "/v1/ask", query=asked, port_forward=port_forward
         )
     except ApiError as error:
-        raise MeshError(f"{error.message}; `mesh check` says more") from error
+        raise MeshError(f"{error.message}{_advice(error)}") from error
     told: dict[tuple[str, str], Told] = {}
     failures = []
     for answer in answers:
@@ -61,3 +62,11 @@ async def ask_proxies(
     if not answers:
         raise MeshError(f"no ready destination pod in namespace {mesh_namespace}; `mesh check`")
     return [told[key] for key in sorted(told)]
+
+
+def _advice(error: ApiError) -> str:
+    if error.reason == NO_MESH:
+        return ""
+    if error.code in (401, 403):
+        return f"; ask for the right to create tokens of service account {labels.VIEWER}"
+    return "; `mesh check` says more"

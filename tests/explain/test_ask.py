@@ -182,3 +182,20 @@ def test_a_view_is_that_of_the_pod_that_was_named(tmp_path: Path) -> None:
 )
 def test_every_form_of_a_name_means_the_service(text: str) -> None:
     assert full_authority(text) == WEB
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(403, "ask for the right to create tokens"), (404, "no mesh in namespace mesh: install one")],
+)
+def test_who_may_not_ask_is_told_what_to_do(tmp_path: Path, code: int, words: str) -> None:
+    changes = {
+        f"GET {MESH}/pods": [control_pod(labels.DESTINATION)],
+        f"POST {MESH}/serviceaccounts/mesh-viewer/token": code,
+    }
+    with running_fake_api(answers() | changes) as api:
+        where = ["--kubeconfig", api.kubeconfig(tmp_path)]
+        result = CliRunner().invoke(diagnostics, ["endpoints", "web.shop:80", *where])
+
+    assert result.exit_code == 1
+    assert words in str(result.exception)

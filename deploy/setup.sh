@@ -60,7 +60,7 @@ case "${1:?usage: deploy/setup.sh VENV | --test-tools | --cluster-tools | --benc
   exit
   ;;
 --bench-tools)
-  need wrk=wrk nginx=nginx-light haproxy=haproxy
+  need wrk=wrk nginx=nginx-light haproxy=haproxy h2load=nghttp2-client nghttpd=nghttp2-server
   exit
   ;;
 esac

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import micro, peers
-from tests.bench.load import Sink, measure_latency, run_bulk, run_wrk
+from tests.bench.load import Sink, measure_latency, run_bulk, run_h2load, run_wrk
 from tests.bench.ours import start_ours
 from tests.bench.processes import Proxy, running
 from tests.bench.start import start_times
@@ -49,6 +49,18 @@ class Bench:
             return cost.cpu, cost.rate, cost.errors
 
         self._rounds(case, "CPU us/request", contenders, once)
+
+    def calls(self, case: str, contenders: list[Proxy], streams: int) -> None:
+        """Rounds of h2load over all contenders in turn."""
+        body = self.folder / "message"
+        body.write_bytes(bytes(64))
+
+        def once(proxy: Proxy) -> tuple[float, float, int]:
+            seconds = self.options.seconds
+            cost = run_h2load(proxy, streams=streams, seconds=seconds, body=body)
+            return cost.cpu, cost.rate, cost.errors
+
+        self._rounds(case, "CPU us/call", contenders, once)
 
     def bulk(self, case: str, contenders: list[Proxy], sink: Sink) -> None:
         """Rounds of bulk transfer over all contenders in turn."""
@@ -124,6 +136,8 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                 _plain(bench, backend)
             if "pair" in options.cases:
                 _pair(bench, backend)
+            if "grpc" in options.cases:
+                _grpc(bench)
             if "latency" in options.cases:
                 _latency(bench, backend)
             if "bulk" in options.cases:
@@ -171,6 +185,20 @@ def _pair(bench: Bench, backend: Proxy) -> None:
         bench.requests("HTTP/1.1, two proxies, mutual TLS, c1", contenders, 1)
         for proxy in contenders:
             bench._row("memory, pair, loaded", "MiB", proxy.name, [proxy.memory() / 2**20])
+
+
+def _grpc(bench: Bench) -> None:
+    folder = bench.folder
+    backend = peers.start_grpc_backend(folder)
+    with running(backend):
+        contenders = [
+            peers.start_envoy(folder, backend.port, grpc=True),
+            peers.start_haproxy(folder, backend.port, grpc=True),
+            start_ours(folder, backend.port, files=bench.client),
+        ]
+        with running(*contenders):
+            bench.calls("gRPC, one hop, 32 streams", contenders, 32)
+            bench.calls("gRPC, one hop, 1 stream", contenders, 1)
 
 
 def _latency(bench: Bench, backend: Proxy) -> None:
@@ -238,7 +266,7 @@ def machine() -> dict[str, Any]:
 
 def main() -> int:
     """Parse, run, write."""
-    every = ["plain", "pair", "latency", "bulk", "start", "micro"]
+    every = ["plain", "pair", "grpc", "latency", "bulk", "start", "micro"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("cases", nargs="*", default=every, help=f"of {', '.join(every)}")
     parser.add_argument("--rounds", type=int, default=5)

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
@@ -52,6 +53,27 @@ def run_wrk(proxy: Proxy, *, connections: int, seconds: int) -> Cost:
     errors = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", output))
     errors += sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", output))
     return Cost(spent / max(requests, 1) * 1e6, requests / (float(found[2]) * unit), errors)
+
+
+def run_h2load(proxy: Proxy, *, streams: int, seconds: int, body: Path) -> Cost:
+    """Calls on one HTTP/2 connection, so many at a time, as fast as they go."""
+    before = proxy.cpu_seconds()
+    output = subprocess.run(
+        [
+            *(str(find("h2load")), "-c1", f"-m{streams}", f"-D{seconds}", "-d", str(body)),
+            f"http://127.0.0.1:{proxy.port}/call",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    spent = proxy.cpu_seconds() - before
+    found = re.search(r"(\d+) succeeded, (\d+) failed", output)
+    statuses = re.search(r"(\d+) 2xx", output)
+    if found is None or statuses is None:
+        raise RuntimeError(f"h2load said: {output}")
+    calls = int(statuses[1])
+    return Cost(spent / max(calls, 1) * 1e6, calls / seconds, int(found[1]) - calls)
 
 
 class Sink:

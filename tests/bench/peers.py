@@ -39,7 +39,7 @@ def envoy_binary() -> Path:
 
 def missing() -> list[str]:
     """Programs that are not there, and so rows that cannot be measured."""
-    return [name for name in ("nginx", "haproxy", "wrk") if find(name) is None]
+    return [name for name in ("nginx", "haproxy", "wrk", "h2load", "nghttpd") if find(name) is None]
 
 
 def find(name: str) -> str | None:
@@ -53,6 +53,16 @@ def start_backend(folder: Path) -> Proxy:
         server {{ listen 127.0.0.1:{port} backlog=4096;
           location / {{ return 200 "{"x" * 100}"; }} }}"""
     return _nginx(folder, "backend", port, text)
+
+
+def start_grpc_backend(folder: Path) -> Proxy:
+    """An HTTP/2 server with prior knowledge: 100 bytes and trailers, as a unary call's answer."""
+    port = free_port()
+    (folder / "call").write_bytes(b"x" * 100)
+    command = ["--no-tls", "-n1", "-d", str(folder), "--trailer", "grpc-status: 0", str(port)]
+    process = start([str(find("nghttpd")), *command], folder)
+    wait_for(port, process)
+    return Proxy("nghttpd", port, [process])
 
 
 def start_nginx(folder: Path, backend: int) -> Proxy:
@@ -79,12 +89,18 @@ def _nginx(folder: Path, name: str, port: int, text: str) -> Proxy:
 
 
 def start_haproxy(
-    folder: Path, backend: int, *, files: Files | None = None, tcp: bool = False
+    folder: Path,
+    backend: int,
+    *,
+    files: Files | None = None,
+    tcp: bool = False,
+    grpc: bool = False,
 ) -> Proxy:
     """One hop in plaintext, or with `files` a pair with mutual TLS between."""
     port = free_port()
     mode = "tcp\n  option splice-auto" if tcp else "http"
-    sections = [_haproxy_hop("a", port, backend, mode)]
+    knows = "proto h2" if grpc else ""
+    sections = [_haproxy_hop("a", port, backend, mode, bind=knows, server=knows)]
     processes = []
     if files is not None:
         between = free_port()
@@ -117,7 +133,13 @@ def _haproxy_hop(
 
 
 def start_envoy(
-    folder: Path, backend: int, *, files: Files | None = None, tcp: bool = False, h2: bool = True
+    folder: Path,
+    backend: int,
+    *,
+    files: Files | None = None,
+    tcp: bool = False,
+    h2: bool = True,
+    grpc: bool = False,
 ) -> Proxy:
     """One hop in plaintext, or with `files` a pair with mutual TLS, HTTP/2 between by default."""
     port = free_port()
@@ -130,7 +152,7 @@ def start_envoy(
     processes = []
     for number, (listen, to, down, up) in enumerate(hops):
         config = folder / f"envoy{number}-{port}.json"
-        upgrade = h2 and up is not None and not tcp
+        upgrade = grpc or (h2 and up is not None and not tcp)
         config.write_text(json.dumps(_envoy(listen, to, down, up, tcp=tcp, h2=upgrade)))
         command: list[str | Path] = [
             envoy_binary(),

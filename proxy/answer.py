@@ -47,6 +47,7 @@ class Outcome(Enum):
     TRY_TIMEOUT = Kind(504, "try-timeout", "a try timed out")
     RESPONSE_TIMEOUT = Kind(504, "response-timeout", "response timed out")
     IDLE_TIMEOUT = Kind(504, "idle-timeout", "nothing was sent for too long")
+    STREAM_ENDED = Kind(503, "stream-ended", "the stream has lived as long as it may")
     DEADLINE = Kind(504, "deadline-exceeded", "the caller's deadline has passed")
     TLS_REQUIRED = Kind(403, "tls-required", "mutual TLS is required here", True)
     UNMESHED_TARGET = Kind(502, "unmeshed-target", "mutual TLS is required, peer has none", True)

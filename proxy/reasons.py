@@ -234,6 +234,11 @@ _TIME: Final = (
         "Annotation timeout.linkerd.io/response, or its mesh/ twin.",
     ),
     _one(
+        "stream-ended",
+        "A response or tunnel has lived as long as its rule allows; gRPC clients get UNAVAILABLE.",
+        "Clients that come back are spread anew. Annotation mesh/timeout-stream sets the time.",
+    ),
+    _one(
         "idle-timeout",
         "No byte went either way for longer than allowed.",
         "Annotation timeout.linkerd.io/idle, or its mesh/ twin.",

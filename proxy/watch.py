@@ -7,6 +7,7 @@ Which try timed out and what becomes of the request is the pipeline's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import random
 from typing import Any, Final
 
 from mesh.core.model import Policy
@@ -14,6 +15,7 @@ from proxy.answer import Outcome
 from proxy.backends import Clock
 from proxy.exchange import Exchange
 
+JITTER: Final = 0.1  # of a stream's life, so that streams do not all end at once
 _LOOKS: Final = 4  # at idleness within its limit
 
 Fired = Callable[[Exchange, Outcome], None]
@@ -70,7 +72,8 @@ class Watch:
         if self._stop("headers") and policy.attempt is not None and policy.headers is not None:
             self._start("attempt", policy.attempt - policy.headers, Outcome.TRY_TIMEOUT)
         if policy.stream is not None:
-            self._start("stream", policy.stream, Outcome.RESPONSE_TIMEOUT)
+            life = policy.stream * (1.0 - JITTER * random())
+            self._start("stream", life, Outcome.STREAM_ENDED)
 
     def between(self) -> None:
         """A try has ended, another may come."""

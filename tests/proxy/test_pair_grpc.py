@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def served(
     folder: Path,
-    server: Server,
+    server: Callable[[End, int, Message], None],
     *,
     policy: Policy | None = None,
     use: BackendPolicy | None = None,
@@ -134,6 +134,22 @@ async def test_a_call_that_takes_too_long_ends_with_deadline_exceeded(
 
     assert (answer.status, code_of(answer)) == (200, "4")
     assert answer.get("mesh-reason").startswith(f"{reason}; HTTPRoute/shop/web#0")
+
+
+def begin_only(end: End, number: int, message: Message) -> None:
+    """A stream that says something and never ends."""
+    end.h2.send_headers(number, OK)
+    end.h2.send_data(number, b"tick")
+    end.flush()
+
+
+@on_loop
+async def test_a_stream_that_has_lived_long_enough_ends_with_unavailable(tmp_path: Path) -> None:
+    policy = Policy(stream=0.1)
+    async with served(tmp_path, begin_only, policy=policy) as (_, client, _):
+        answer = await call(client)
+
+    assert (bytes(answer.body), code_of(answer)) == (b"tick", "14")
 
 
 @pytest.mark.parametrize("at_once", [True, False])

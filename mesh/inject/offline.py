@@ -100,6 +100,11 @@ def _each_object(text: str, source: str, step: Step) -> tuple[str, list[Report]]
             continue
         ops: list[Op] = []
         for obj, path in _objects(document.data):
+            if not isinstance(obj, Mapping):
+                where = ".".join(map(str, path)) or f"document {number}"
+                fault = f"{source} line {line}: {where}: expected an object, got {obj!r:.60}"
+                reports.append(Report(f"{source}: {where}", "failed", (fault,)))
+                continue
             name = f'{str(obj.get("kind")).lower()} "{_name(obj)}"'
             try:
                 more, report = (
@@ -115,9 +120,11 @@ def _each_object(text: str, source: str, step: Step) -> tuple[str, list[Report]]
     return "".join(pieces), reports
 
 
-def _objects(data: Any, path: Path = ()) -> Iterator[tuple[Mapping[str, Any], Path]]:
-    """The objects of a document: itself, or the items of a List."""
+def _objects(data: Any, path: Path = ()) -> Iterator[tuple[Any, Path]]:
+    """What a document holds: itself, or the items of a List; nothing of an empty one."""
     if not isinstance(data, Mapping):
+        if data is not None or path:
+            yield data, path
         return
     items = data.get("items")
     if str(data.get("kind", "")).endswith("List") and isinstance(items, list):

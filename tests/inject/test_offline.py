@@ -150,6 +150,25 @@ def test_a_list_is_looked_into() -> None:
     assert changed["items"][1] == items[1]
 
 
+def test_what_is_no_object_is_named_and_passed_on_beside_the_others() -> None:
+    deployment = yaml.safe_load(workload("Deployment"))
+    listed = {"apiVersion": "v1", "kind": "List", "items": [3, deployment, None, "web"]}
+    text = f"# nothing\n---\n{yaml.safe_dump(listed)}---\n- 5\n"
+
+    changed, reports = inject_text(text, source="a.yaml")
+
+    assert [(r.outcome, *r.messages) for r in reports] == [
+        ("failed", "a.yaml line 2: items.0: expected an object, got 3"),
+        ("annotated",),
+        ("failed", "a.yaml line 2: items.2: expected an object, got None"),
+        ("failed", "a.yaml line 2: items.3: expected an object, got 'web'"),
+        ("failed", "a.yaml line 18: document 3: expected an object, got [5]"),
+    ]
+    _, again, sequence = yaml.safe_load_all(changed)
+    assert (again["items"][0], again["items"][2:], sequence) == (3, [None, "web"], [5])
+    assert uninject_text(changed, source="a.yaml")[1][0].failed
+
+
 def test_json_stays_json() -> None:
     document = yaml.safe_load(workload("Deployment"))
 

@@ -213,6 +213,13 @@ def test_a_sound_split_raises_no_doubt() -> None:
     assert validate(written(SPLIT, spec)) == Validation()
 
 
+def test_a_split_with_matches_takes_effect_and_raises_no_doubt() -> None:
+    matches = "matches: [{kind: HTTPRouteGroup, name: canary}]"
+    spec = f"{{service: web, backends: [{{service: v1, weight: 1}}], {matches}}}"
+
+    assert validate(written(SPLIT, spec)) == Validation()
+
+
 def test_a_refusal_is_an_answer_with_a_reason() -> None:
     response = answer("7", refusal="why not")["response"]
 

@@ -164,7 +164,7 @@ def test_what_is_no_object_is_named_and_passed_on_beside_the_others() -> None:
         ("failed", "a.yaml line 2: items.3: expected an object, got 'web'"),
         ("failed", "a.yaml line 18: document 3: expected an object, got [5]"),
     ]
-    _, again, sequence = yaml.safe_load_all(changed)
+    again, sequence = yaml.safe_load_all(changed)
     assert (again["items"][0], again["items"][2:], sequence) == (3, [None, "web"], [5])
     assert uninject_text(changed, source="a.yaml")[1][0].failed
 

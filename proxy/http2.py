@@ -322,7 +322,7 @@ class Http2(Sending):
     def _on_window_update(self, number: int, payload: bytes) -> None:
         """Updates are as many as our data explains, or a little more."""
         self._updates += 1
-        if self._updates > FREE_UPDATES + self.newest_stream() + (self.written_bytes >> 9):
+        if self._updates > FREE_UPDATES + self.newest_stream() + (self.written_bytes >> 3):
             raise ConnectionError2(CALM, "window updates for no data", "window_flood")
         if len(payload) != 4:
             raise ConnectionError2(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")

@@ -21,10 +21,11 @@ from proxy.http2_frames import (
     RST_STREAM,
     SETTINGS,
     STRANGER,
+    WINDOW_UPDATE,
     frame,
 )
 from tests.proxy.frame_floods import FLOODS
-from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, head, pairs, text
+from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, head, long, pairs, text
 from tests.proxy.memory import MemoryTransport, NoLoop
 from tests.proxy.test_http2 import There
 
@@ -159,3 +160,16 @@ def test_a_response_that_nobody_takes_is_cut_after_a_minute() -> None:
     assert exchange.is_over
     assert exchange.error == "stalled"
     assert stranger.there.reasons == ["stalled"]
+
+
+def test_a_client_may_give_credit_for_each_small_message() -> None:
+    stranger = Stranger()
+    stranger.send(head(1))
+    exchange = stranger.there.exchanges[0]
+    exchange.on_response(Response(200, b"OK", []))
+
+    for _ in range(5000):
+        exchange.on_body(b"\x00\x00\x00\x00\x0fa small message")
+        stranger.send(frame(WINDOW_UPDATE, 0, 1, long(20)))
+
+    assert not stranger.server.is_over

@@ -164,7 +164,8 @@ class Sending:
     def send_end(self, stream: Stream, trailers: list[tuple[bytes, bytes]] | None) -> None:
         """The end of a body; trailers go behind data that still waits."""
         if not trailers:
-            if self._tail_stream == stream.id and self._take_back(self._tail):
+            is_last = self._tail_stream == stream.id and stream.pending is None
+            if is_last and self._take_back(self._tail):
                 self._write(_ended(self._tail))
                 self._tail_stream = 0
             else:

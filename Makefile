@@ -37,7 +37,7 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 	@deploy/setup.sh --test-tools
 	@$(BIN)/python -m tests.cluster.build >/dev/null
 	@kubectl=$$($(BIN)/python -m tests.cluster.tools) && \
-	  PATH=$$kubectl:$$PATH $(BIN)/pytest -m cluster --timeout 2700 tests
+	  PATH=$${kubectl:+$$kubectl:}$$PATH $(BIN)/pytest -m cluster --timeout 2700 tests
 
 test-conformance: $(STAMP) ## h2spec and gRPC's interop suite through two proxies (needs Go)
 	@$(BIN)/python -m tests.conformance.build >/dev/null

@@ -77,7 +77,7 @@ def rows(stage: Stage) -> Iterator[list[tuple[float, float, int]]]:
             every=1.0,
         )
     finally:
-        stage.kubectl("delete", "namespace", SPACE, "--timeout=60s")
+        stage.kubectl("delete", "namespace", SPACE, "--wait=false")
 
 
 def test_stat_agrees_with_what_the_client_measured(

@@ -36,6 +36,7 @@ HEAD = [
     ("te", "trailers"),
 ]
 TIMEOUT = 10.0
+ROOM = 100  # streams at a time
 LEAVING = 3.0  # seconds for peers to hang up after GOAWAY
 
 
@@ -122,8 +123,13 @@ class Client(Peer):
     def __init__(self) -> None:
         self.waiting: dict[int, asyncio.Future[str]] = {}
         self.is_open = True
+        self.room = asyncio.Semaphore(ROOM)
 
     async def ask(self) -> str:
+        async with self.room:  # calls wait where the peer takes no more streams, as gRPC's do
+            return await self.call()
+
+    async def call(self) -> str:
         number = self.h2.get_next_available_stream_id()
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.waiting[number] = answer

@@ -186,6 +186,13 @@ DEFECTS = [
         "backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n", ""),
      "ShadowedBy", 1, "warning"),
     (ROUTE, "HTTPRoute", "HttpRoute", "UnknownField", 2, "error"),
+    (ROUTE, "parentRefs:", "parentRef:", "UnknownField", 5, "error"),
+    (ROUTE, '  parentRefs: [{group: "", kind: Service, name: web}]\n', "", "NoParent", 4, "error"),
+    (ROUTE, '{group: "", kind: Service, name: web}', "{name: web}", "InvalidKind", 5, "warning"),
+    (ROUTE, "kind: Service", "kind: service", "UnknownField", 5, "error"),
+    (ROUTE, 'group: ""', "group: v1", "InvalidKind", 5, "error"),
+    (ROUTE, "kind: Service, name: web}", "kind: Service, name: no}", "Malformed", 5, "error"),
+    (ROUTE, ROUTE, ROUTE[:ROUTE.index("spec:")] + "spec: [1]\n", "Malformed", 4, "error"),
     (SERVICE, "request: 2s", "request: two", "InvalidDuration", 7, "error"),
     (SERVICE, "linkerd.io/request", "linkerd.io/requests", "UnknownField", 7, "error"),
     (SERVICE, "timeout.linkerd.io/request: 2s", "retry.linkerd.io/http: 5xx", "UnsafeRetry", 7,
@@ -233,6 +240,17 @@ def test_an_annotation_on_a_service_is_judged() -> None:
 
 def test_references_into_namespaces_that_the_files_do_not_hold_are_not_judged() -> None:
     assert lint_files([("split.yaml", SPLIT), ("profile.yaml", PROFILE)])[0] == []
+
+
+def test_of_a_route_of_gateways_only_unknown_fields_are_ours_to_judge() -> None:
+    gateway = ROUTE.replace('{group: "", kind: Service, name: web}', "{name: front}")
+    foreign = gateway.replace("  - backendRefs:", "  - filters: [{type: ExtensionRef}]")
+    foreign = foreign[: foreign.index("    - {name")]
+    assert found_in(foreign) == []
+
+    (finding,) = found_in(foreign.replace("timeouts:", "timeout:"))
+
+    assert (finding.reason, finding.line) == ("UnknownField", 8)
 
 
 def test_what_is_no_kubernetes_object_is_left_out() -> None:

@@ -20,8 +20,10 @@ from mesh.explain.question import find_asker, parse_question
 from mesh.explain.world import compile_files
 from mesh.install.commands import install
 from mesh.lint.commands import lint, lint_files
+from mesh.lint.rules.compiled import fill_store
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.routes import covers
+from mesh.lint.rules.shares import Held, find_share_faults
 from mesh.lint.rules.source import read_manifests
 from mesh.lint.rules.tables import covers_match
 from proxy.patterns import compile_pattern
@@ -434,3 +436,21 @@ def test_a_hostile_text_costs_little(text: str) -> None:
     read_manifests([("x.yaml", text)])
 
     assert time.process_time() - begun < 1.0
+
+
+def test_a_large_folder_costs_what_it_weighs() -> None:
+    text = "---\n".join(
+        SERVICES.split("---\n")[part].replace("web", f"web{at}")
+        for at in range(1000)
+        for part in (0, 3)
+    )
+    split = SPLIT.replace("service: web", "service: web1").replace("web1-v2", "web2")
+    manifests, _ = read_manifests([("a.yaml", text), ("b.yaml", split)])
+    store = fill_store(manifests)
+    began = time.process_time()
+
+    held = Held(manifests)
+    found = [one for item in manifests for one in find_share_faults(item, store, held)]
+
+    assert found == []
+    assert time.process_time() - began < 0.5

@@ -14,7 +14,7 @@ from mesh.lint.rules.finding import Finding
 from mesh.lint.rules.parents import find_parent_faults
 from mesh.lint.rules.routes import find_route_faults
 from mesh.lint.rules.shape import find_shape_faults
-from mesh.lint.rules.shares import find_share_faults
+from mesh.lint.rules.shares import Held, find_share_faults
 from mesh.lint.rules.source import Manifest
 from mesh.lint.rules.tables import find_table_faults
 
@@ -25,11 +25,12 @@ def judge(manifests: list[Manifest]) -> list[Finding]:
     snapshot = compile_manifests(store)
     findings = [*find_problems(manifests, store, snapshot), *find_repeated(manifests)]
     findings += find_table_faults(manifests, store, snapshot)
+    held = Held(manifests)
     gateways = {(item.namespace, item.name) for item in manifests if item.kind == "Gateway"}
     for item in manifests:
         findings += find_shape_faults(item)
         findings += find_parent_faults(item, store.services.keys(), gateways)
-        findings += find_share_faults(item, store, manifests)
+        findings += find_share_faults(item, store, held)
         if item.kind == "ServiceProfile" and item.group == "linkerd.io":
             findings += find_route_faults(item)
     return findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from destination.fragments import RouteFragment, SplitFragment
@@ -14,16 +14,45 @@ from mesh.lint.rules.source import Manifest
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod")
 
 
-def find_share_faults(item: Manifest, store: Store, manifests: list[Manifest]) -> Iterator[Finding]:
+class Held:
+    """The Services of the files, and the labels of what their pods come from; made once."""
+
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._selectors: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._namespaces: set[str] = set()
+        self._labels: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+        for item in manifests:
+            if item.kind == "Service":
+                selector = _map(_map(item.obj.get("spec")).get("selector"))
+                self._selectors[item.namespace, item.name] = selector
+            elif item.kind in _WORKLOADS:
+                self._namespaces.add(item.namespace)
+                labels = _labels_of(item)
+                for name, value in labels.items():
+                    key = (item.namespace, name, str(value))
+                    self._labels.setdefault(key, []).append(labels)
+
+    def selects_nothing(self, service: tuple[str, str]) -> bool:
+        """Whether the files hold the Service and workloads of its namespace, and none of these
+        has the labels that it selects."""
+        selector = self._selectors.get(service)
+        if not selector or service[0] not in self._namespaces:
+            return False
+        first, value = next(iter(selector.items()))
+        return not any(
+            all(labels.get(name) == wanted for name, wanted in selector.items())
+            for labels in self._labels.get((service[0], first, str(value)), ())
+        )
+
+
+def find_share_faults(item: Manifest, store: Store, held: Held) -> Iterator[Finding]:
     """Backends that come twice, and backends whose Service selects nothing in the files."""
     ref = ref_of(item)
     fragment = store.fragments.get(ref) if ref is not None else None
-    services = {(m.namespace, m.name): m for m in manifests if m.kind == "Service"}
     if isinstance(fragment, RouteFragment):
         for rule in fragment.rules:
             for backend in rule.backends:
-                found = services.get(backend.service)
-                if backend.weight and found is not None and _selects_nothing(found, manifests):
+                if backend.weight and held.selects_nothing(backend.service):
                     yield _no_workload(item, backend.path, backend.service[1])
     if not isinstance(fragment, SplitFragment):
         return
@@ -37,8 +66,7 @@ def find_share_faults(item: Manifest, store: Store, manifests: list[Manifest]) -
                 f"{leaf.service[1]} is backend {first} as well; their weights add up",
                 "keep one entry with the whole weight",
             )  # fmt: skip
-        service = services.get(leaf.service)
-        if leaf.weight and service is not None and _selects_nothing(service, manifests):
+        if leaf.weight and held.selects_nothing(leaf.service):
             yield _no_workload(item, path, leaf.service[1])
 
 
@@ -51,25 +79,11 @@ def _no_workload(item: Manifest, path: str, service: str) -> Finding:
     )  # fmt: skip
 
 
-def _selects_nothing(service: Manifest, manifests: list[Manifest]) -> bool:
-    """Whether the files hold workloads of the namespace and none has the selected labels."""
-    selector = _map(_map(service.obj.get("spec")).get("selector"))
-    workloads = [
-        item
-        for item in manifests
-        if item.kind in _WORKLOADS and item.namespace == service.namespace
-    ]
-    return bool(selector and workloads) and not any(
-        _has_labels(item, selector) for item in workloads
-    )
-
-
-def _has_labels(item: Manifest, selector: Mapping[str, Any]) -> bool:
+def _labels_of(item: Manifest) -> Mapping[str, Any]:
     obj: Mapping[str, Any] = item.obj
     if item.kind != "Pod":
         obj = _map(_map(obj.get("spec")).get("template"))
-    found = _map(_map(obj.get("metadata")).get("labels"))
-    return all(found.get(name) == value for name, value in selector.items())
+    return _map(_map(obj.get("metadata")).get("labels"))
 
 
 def _finding(item: Manifest, path: str, reason: str, message: str, remedy: str) -> Finding:

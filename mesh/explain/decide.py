@@ -40,7 +40,7 @@ from mesh.core.route import (
 )
 from mesh.explain.changes import describe_filters, location_of, reply_of
 from mesh.explain.objects import Involved, involved, why_owner
-from mesh.explain.question import Asker, Question, find_service, is_address
+from mesh.explain.question import Asker, Question, find_service, is_address, resolve_host
 from mesh.explain.reasons import describe, why_no_match, why_unmet
 from proxy.answer import Outcome, origin_of
 from proxy.patterns import compile_pattern
@@ -136,9 +136,11 @@ def decide(
 
     Raises MeshError for a host or port that nothing answers to.
     """
-    key = find_service(store, snapshot, question.host, asker.namespace)
+    host, aliases = resolve_host(store, question.host, asker.namespace)
+    key = find_service(store, snapshot, host, asker.namespace)
     facts = store.services[key] if key is not None else None
-    address, notes = _dialled(store, snapshot, question, facts)
+    address, notes = _dialled(store, snapshot, host, question.port, facts)
+    notes = (*aliases, *notes)
     if not address:
         return Decision(
             question, asker, "outside", notes=notes, involved=involved(store, snapshot, key)
@@ -361,34 +363,35 @@ def _classes_tried(table: RouteTable, head: Head) -> Iterator[Tried]:
 
 
 def _dialled(
-    store: Store, snapshot: Snapshot, question: Question, facts: ServiceFacts | None
+    store: Store, snapshot: Snapshot, host: str, port: int, facts: ServiceFacts | None
 ) -> tuple[str, tuple[str, ...]]:
     """The `ip:port` that the application dials, "" where a name of the outside decides."""
     if facts is None:
-        if is_address(question.host):
-            return join_address(question.host, question.port), ()
-        return "", (f"{question.host} is no Service here: forwarded as it is, in plaintext",)
+        if is_address(host):
+            return join_address(host, port), ()
+        return "", (f"{host} is no Service here: forwarded as it is, in plaintext",)
     name = f"Service {facts.namespace}/{facts.name}"
     if facts.external_name:
         return "", (f"{name} is an ExternalName: forwarded to {facts.external_name} as it is",)
-    if question.port not in {port.number for port in facts.ports}:
-        ports = ", ".join(str(port.number) for port in facts.ports) or "none"
-        raise MeshError(f"{name} has no port {question.port}; its ports: {ports}")
+    if port not in {known.number for known in facts.ports}:
+        ports = ", ".join(str(known.number) for known in facts.ports) or "none"
+        raise MeshError(f"{name} has no port {port}; its ports: {ports}")
     if not facts.headless:
-        host = question.host if is_address(question.host) else next(iter(facts.ips), "")
-        if not host:
+        address = host if is_address(host) else next(iter(facts.ips), "")
+        if not address:
             raise MeshError(f"{name} has no address yet; try again in a moment")
-        return join_address(host, question.port), ()
-    behind = snapshot.units[facts.key].ports[question.port].behind
+        return join_address(address, port), ()
+    behind = snapshot.units[facts.key].ports[port].behind
     if not behind:
         raise MeshError(f"{name} is headless and has no pods: its name has no address")
     pods = ", ".join(sorted(behind)[:10])
-    host, port = min(behind.items())
-    note = f"{name} is headless: the application picks one of {pods}; {host} is shown"
-    notes = [note]
-    if port != question.port:
-        notes.append(f"its pods listen on {port}; a headless name translates no ports: use {port}")
-    return join_address(host, question.port), tuple(notes)
+    address, listens = min(behind.items())
+    notes = [f"{name} is headless: the application picks one of {pods}; {address} is shown"]
+    if listens != port:
+        notes.append(
+            f"its pods listen on {listens}; a headless name translates no ports: use {listens}"
+        )
+    return join_address(address, port), tuple(notes)
 
 
 def _client_of(asker: Asker) -> Client:

@@ -20,6 +20,7 @@ from proxy.http1 import COLON, CRLF, Request
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9_-]{0,30}")
 _HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*([^\r\n\x00]*)")
 _EXAMPLE: Final = "for example `mesh explain -f . GET http://orders:8080/api/1`"
+_MOST_ALIASES: Final = 8  # ExternalNames that lead to one another
 _KINDS: Final = {
     "deploy": "deployment", "deployments": "deployment", "sts": "statefulset",
     "statefulsets": "statefulset", "ds": "daemonset", "daemonsets": "daemonset",
@@ -123,10 +124,9 @@ def find_service(store: Store, snapshot: Snapshot, host: str, namespace: str) ->
     something else. Raises MeshError for a name that can only be a mistake."""
     if is_address(host):
         return snapshot.cluster_ips.get(host)
-    name = host.lower()
-    short = name.removesuffix(f".svc.{store.cluster_domain}").removesuffix(".svc")
-    service, dot, home = short.partition(".")
-    key = (home if dot else namespace, service)
+    name, short = host.lower(), _short(store, host)
+    _, dot, home = short.partition(".")
+    key = _key_of(store, host, namespace)
     if key in store.services:
         return key
     is_ours = short != name or not dot or home in {item[0] for item in store.services}
@@ -135,6 +135,52 @@ def find_service(store: Store, snapshot: Snapshot, host: str, namespace: str) ->
         return None  # a name of the world outside
     hint = f"did you mean {near}?" if near else _services_of(store, key[0])
     raise MeshError(f'no Service {key[0]}/{key[1]} for host "{host}"; {hint}')
+
+
+def resolve_host(store: Store, host: str, namespace: str) -> tuple[str, tuple[str, ...]]:
+    """What DNS makes of a host, as far as it stays in the cluster, and notes on the way: an
+    ExternalName that means a Service here is that Service, a name such as `db-0.db` below a
+    headless Service the address of that pod. Raises MeshError for a pod that is not there."""
+    notes: list[str] = []
+    while len(notes) < _MOST_ALIASES:
+        key = _key_of(store, host, namespace)
+        facts = store.services.get(key)
+        alias = facts.external_name.rstrip(".").lower() if facts is not None else ""
+        is_ours = alias.endswith(f".svc.{store.cluster_domain}")
+        note = f"Service {key[0]}/{key[1]} is an ExternalName: its name means {alias}"
+        if not is_ours or _key_of(store, alias, "") not in store.services or note in notes:
+            break
+        notes.append(note)
+        host = alias
+    address = _pod_address(store, host, namespace)
+    if address:
+        notes.append(f"{host} is the name of a pod: dialled at {address}")
+    return address or host, tuple(notes)
+
+
+def _key_of(store: Store, host: str, namespace: str) -> Key:
+    service, dot, home = _short(store, host).partition(".")
+    return (home if dot else namespace, service)
+
+
+def _short(store: Store, host: str) -> str:
+    return host.lower().removesuffix(f".svc.{store.cluster_domain}").removesuffix(".svc")
+
+
+def _pod_address(store: Store, host: str, namespace: str) -> str:
+    """The address of `pod.service[.namespace]` below a headless Service, else ""."""
+    name, dot, rest = _short(store, host).partition(".")
+    if is_address(host) or not dot or (rest, name) in store.services:
+        return ""
+    service, dot, home = rest.partition(".")
+    facts = store.services.get((home if dot else namespace, service))
+    if facts is None or not facts.headless:
+        return ""
+    pod = store.effective_pod((facts.namespace, name))
+    if pod is None or not pod.ips:
+        where = f"Service {facts.namespace}/{facts.name}"
+        raise MeshError(f"no pod {name} below headless {where}; give the name of one of its pods")
+    return pod.ips[0]
 
 
 def is_address(host: str) -> bool:

@@ -12,6 +12,7 @@ from mesh.explain.decide import THE_SERVICE, Answer, Decision, Leaf, Tried
 
 _WIDTH: Final = 11  # columns of the first word of a line
 _MOST: Final = 5  # endpoints shown of one backend
+_UNCONDITIONAL: Final = ("TrafficSplit/", "ServiceProfile/")  # a lone rule of these has no test
 
 
 def render_text(
@@ -91,7 +92,7 @@ def _table(decision: Decision) -> Iterator[str]:
             yield "none of these rules is met"
         else:
             yield "the Service itself: no object routes it"
-    if len(decision.rules) > 1 or not decision.owner:
+    if len(decision.rules) > 1 or not decision.owner.startswith(_UNCONDITIONAL):
         yield from (_tried(tried) for tried in decision.rules if not _is_default(tried))
     for item in decision.involved:
         judged = item.judged

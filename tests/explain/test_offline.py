@@ -323,6 +323,43 @@ def test_a_headless_service_is_answered_by_one_of_its_pods() -> None:
     assert "headless" in decision.notes[0]
 
 
+@pytest.mark.parametrize("host", ["db-1.db", "db-1.db.shop", "db-1.db.shop.svc.cluster.local"])
+def test_a_name_below_a_headless_service_is_that_pod(host: str) -> None:
+    objects = workload("db", 2)
+    objects[0]["spec"] |= {"clusterIP": "None", "ports": [{"name": "http", "port": 8080}]}
+    objects[1] |= {"kind": "StatefulSet"}
+
+    decision = ask(objects, f"http://{host}:8080/")
+
+    (leaf,) = decision.leaves
+    assert (decision.where, leaf.endpoints[0].pod) == ("pod", "db-1")
+    assert decision.question.host == host
+    with pytest.raises(MeshError, match="no pod db-7"):
+        ask(objects, "http://db-7.db:8080/")
+
+
+def test_an_external_name_of_a_service_here_is_that_service() -> None:
+    def alias(name: str, to: str) -> dict[str, Any]:
+        meta = {"name": name, "namespace": "shop"}
+        spec = {"type": "ExternalName", "externalName": to}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+
+    objects = [
+        *manifests([("web-v1", 1)], []),
+        alias("old", "older.shop.svc.cluster.local."),
+        alias("older", "web.shop.svc.cluster.local"),
+        alias("round", "round.shop.svc.cluster.local"),
+        alias("out", "example.com"),
+    ]
+
+    decision = ask(objects, "http://old/")
+
+    assert (decision.where, decision.owner) == ("service", "TrafficSplit/shop/web")
+    assert len(decision.notes) == 2
+    assert ask(objects, "http://round/").where == "outside"
+    assert ask(objects, "http://out/").where == "outside"
+
+
 def test_an_answer_takes_less_than_300_ms_of_work() -> None:
     files = read_files([EXAMPLES])
     begun = time.process_time()

@@ -187,6 +187,7 @@ def text_of(method: str, target: str) -> str:
     [
         ("GET", "/api/x?q=1", "table       HTTPRoute/shop/r0: the only HTTPRoute of shop/web"),
         ("GET", "/api/x?q=1", "filters     rewritten to /v2/x?q=1, Host api.example"),
+        ("GET", "/api/x", "+ HTTPRoute/shop/r0#0: met, timeout 3s"),
         ("GET", "/api/x", "timeout     3s"),
         ("GET", "/api/x", "at most 2, on 503, a lost connection, a try that takes too long"),
         ("GET", "/api/x", "budget: 20 % of the requests of 10s, and 10 a second"),

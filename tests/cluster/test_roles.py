@@ -110,7 +110,7 @@ def test_a_doubtful_split_is_warned_of_and_gets_its_verdict(
     done = kubectl("apply", "-f", "-", given=json.dumps(split))
 
     assert done.returncode == 0
-    assert "every weight is 0" in done.stderr
+    assert "all weights are 0" in done.stderr
     verdict = ("get", "ts", "web", "-n", namespace, "-o", "jsonpath={.status.verdict}")
     assert eventually(lambda: kubectl(*verdict).stdout in ("Partial", "Rejected"), within=20)
 

@@ -16,6 +16,7 @@ from destination.snapshot import Snapshot
 from destination.store import Store
 from destination.view import Client, look
 from mesh.core.errors import MeshError
+from mesh.core.labels import H_OVERRIDE
 from mesh.core.match import Head
 from mesh.core.model import (
     Backend,
@@ -140,7 +141,7 @@ def decide(
     key = find_service(store, snapshot, host, asker.namespace)
     facts = store.services[key] if key is not None else None
     address, notes = _dialled(store, snapshot, host, question.port, facts)
-    notes = (*aliases, *notes)
+    notes = (*aliases, *_not_replayed(question), *notes)
     if not address:
         return Decision(
             question, asker, "outside", notes=notes, involved=involved(store, snapshot, key)
@@ -392,6 +393,15 @@ def _dialled(
             f"its pods listen on {listens}; a headless name translates no ports: use {listens}"
         )
     return join_address(address, port), tuple(notes)
+
+
+def _not_replayed(question: Question) -> Iterator[str]:
+    override = H_OVERRIDE.decode()
+    if any(name.lower() == override for name, _ in question.headers):
+        yield (
+            f"{override} counts in ingress mode only and is not followed here: "
+            "ask with the URL of the Service that it names"
+        )
 
 
 def _client_of(asker: Asker) -> Client:

@@ -338,6 +338,17 @@ def test_a_name_below_a_headless_service_is_that_pod(host: str) -> None:
         ask(objects, "http://db-7.db:8080/")
 
 
+def test_an_override_of_ingress_controllers_is_said_not_to_be_followed() -> None:
+    found = compiled(manifests([("web", 1)], []))
+    asker = find_asker(found.store, "", None)
+    headers = ("L5d-Dst-Override: web-v1.shop.svc.cluster.local:80",)
+    question = parse_question("GET", "http://web/", headers)
+
+    decision = decide(found.store, found.snapshot, asker, question, None)
+
+    assert "l5d-dst-override counts in ingress mode only" in decision.notes[0]
+
+
 def test_an_external_name_of_a_service_here_is_that_service() -> None:
     def alias(name: str, to: str) -> dict[str, Any]:
         meta = {"name": name, "namespace": "shop"}

@@ -99,6 +99,14 @@ metadata:
     timeout.linkerd.io/request: 2s
 spec: {selector: {app: web}, ports: [{name: http, port: 80}]}
 """
+# The Service says how long one try may take, the route how long the whole request.
+ROUTED = (
+    SERVICE.replace("request: 2s", "request: 9s\n    retry.linkerd.io/timeout: 2s")
+    + "---\n"
+    + ROUTE.replace("Service, name: web}", "Service, name: api}").replace(
+        "request: 2s", "request: 9s"
+    )
+)
 GROUP = """\
 apiVersion: specs.smi-spec.io/v1alpha4
 kind: HTTPRouteGroup
@@ -199,6 +207,9 @@ DEFECTS = [
     (SERVICE, "linkerd.io/request", "linkerd.io/requests", "UnknownField", 7, "error"),
     (SERVICE, "timeout.linkerd.io/request: 2s", "retry.linkerd.io/http: 5xx", "UnsafeRetry", 7,
      "warning"),
+    (SERVICE, "request: 2s", "request: 2s\n    retry.linkerd.io/timeout: 2s", "RetryInVain", 6,
+     "warning"),
+    (ROUTED, "9s, backendRequest: 1s}", "2s}", "RetryInVain", 18, "warning"),
     (GROUP, "pathRegex: /a", "pathRegex: '('", "InvalidRegex", 6, "error"),
     (GROUP, "methods:", "method:", "UnknownField", 6, "error"),
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from destination.snapshot import Snapshot
 from destination.store import Store
 from mesh.core.match import compile_matches
 from mesh.core.model import Match, Policy, Rule, Source
+from mesh.core.route import settle
 from mesh.lint.rules.compiled import ref_of
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.source import Manifest
@@ -30,13 +31,19 @@ def find_table_faults(
         if ref is not None:
             items[ref] = item
     hidden = _hidden_rules(snapshot)
+    vain = _vain_rules(snapshot)
+    sources = {source for source, _ in vain}
     for ref, item in items.items():
         route = store.fragments.get(ref)
         if isinstance(route, RouteFragment):
             for rule in route.rules:
                 yield from _rule_faults(item, route, rule, hidden)
+                if (route.source, rule.index) in vain:
+                    yield _retry_in_vain(item, f"spec.rules[{rule.index}].timeouts")
         elif item.kind == "Service":
             yield from _service_faults(item, store)
+            if Source("Service", item.namespace, item.name) in sources:
+                yield _retry_in_vain(item, "metadata.annotations")
 
 
 def _rule_faults(
@@ -69,12 +76,14 @@ def _rule_faults(
             "limit the rule to GET, PUT or DELETE, or make sure that repeating does no harm",
             Level.WARNING,
         )  # fmt: skip
-    if _is_in_vain(policy):
-        yield _finding(
-            item, f"{path}.timeouts", "RetryInVain",
-            "the first try may take as long as the whole request: nothing is left for a retry",
-            "give one try a shorter timeout than the request", Level.WARNING,
-        )  # fmt: skip
+
+
+def _retry_in_vain(item: Manifest, path: str) -> Finding:
+    return _finding(
+        item, path, "RetryInVain",
+        "the first try may take as long as the whole request: nothing is left for a retry",
+        "give one try a shorter timeout than the request", Level.WARNING,
+    )  # fmt: skip
 
 
 def _service_faults(item: Manifest, store: Store) -> Iterator[Finding]:
@@ -91,8 +100,23 @@ def _service_faults(item: Manifest, store: Store) -> Iterator[Finding]:
 
 
 def _is_in_vain(policy: Policy) -> bool:
+    if policy.retry is None:
+        return False
     tries = [limit for limit in (policy.attempt, policy.headers) if limit]
     return bool(policy.request and tries and min(tries) >= policy.request)
+
+
+def _vain_rules(snapshot: Snapshot) -> set[tuple[Source, int]]:
+    """Rules whose retries have no time left, by what they say themselves or by what their
+    Service says where they are silent; a Service itself where no object routes it."""
+    return {
+        (rule.source or Source("Service", *key), rule.index)
+        for key, unit in snapshot.units.items()
+        for port in unit.ports.values()
+        for routing in port.routing.values()
+        for rule in routing.rules
+        if _is_in_vain(settle(rule, None))
+    }
 
 
 def _hidden_rules(snapshot: Snapshot) -> dict[tuple[Source, int], Rule]:

@@ -255,6 +255,12 @@ def test_references_into_namespaces_that_the_files_do_not_hold_are_not_judged() 
     assert lint_files([("split.yaml", SPLIT), ("profile.yaml", PROFILE)])[0] == []
 
 
+def test_timeouts_are_judged_without_the_service_too() -> None:
+    text = ROUTE.replace("request: 2s", "request: 1s")
+
+    assert [item.reason for item in lint_files([("a.yaml", text)])[0]] == ["RetryInVain"]
+
+
 def test_of_a_route_of_gateways_only_unknown_fields_are_ours_to_judge() -> None:
     gateway = ROUTE.replace('{group: "", kind: Service, name: web}', "{name: front}")
     foreign = gateway.replace("  - backendRefs:", "  - filters: [{type: ExtensionRef}]")

@@ -38,7 +38,8 @@ def find_table_faults(
         if isinstance(route, RouteFragment):
             for rule in route.rules:
                 yield from _rule_faults(item, route, rule, hidden)
-                if (route.source, rule.index) in vain:
+                own = rule.policy is not None and _is_in_vain(rule.policy)
+                if own or (route.source, rule.index) in vain:
                     yield _retry_in_vain(item, f"spec.rules[{rule.index}].timeouts")
         elif item.kind == "Service":
             yield from _service_faults(item, store)

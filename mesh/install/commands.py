@@ -56,10 +56,12 @@ Command = Callable[..., Any]
 
 
 def value_flags(*names: str) -> Callable[[Command], Command]:
-    """Options for values, by flag; each is passed on as the text that was given, or None."""
+    """Options for values: by flag, each passed on as the text that was given or None, then
+    `assignments` of --set and `files` of -f."""
     described = {item.key: item for item in describe_values()}
 
     def decorate(command: Command) -> Command:
+        command = _set_option(_files_option(command))
         for flag in reversed(names):
             item = described[FLAGS[flag]]
             shown = f"{item.help}  [default: {item.default or 'unset'}]"
@@ -93,6 +95,24 @@ def check_assignments(
     return items
 
 
+_set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set one value.",
+    callback=check_assignments,
+)
+_files_option = click.option(
+    "-f",
+    "--values",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A YAML file of values; later ones win, and --set and flags win over files.",
+)
+
+
 @click.command()
 @click.option("--crds", is_flag=True, help="Print only the definitions of kinds (CRDs).")
 @click.option(
@@ -102,22 +122,6 @@ def check_assignments(
 )
 @click.option("--ha", is_flag=True, help="Three pods of each part, apart, with budgets.")
 @value_flags(*FLAGS)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set one value.",
-    callback=check_assignments,
-)
-@click.option(
-    "-f",
-    "--values",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A YAML file of values; later ones win, and --set and flags win over files.",
-)
 @click.option(
     "--identity-trust-anchors-file",
     "anchors",

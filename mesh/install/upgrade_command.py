@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mesh.install.commands import FLAGS, check_assignments, read_tree_of, value_flags
+from mesh.install.commands import FLAGS, read_tree_of, value_flags
 from mesh.install.plan import print_plan
 from mesh.install.render import print_manifests, render
 from mesh.install.values import Tree, build_values, merge_trees
@@ -19,22 +19,6 @@ from mesh.kube.cli_options import cluster_options
 @click.option("--reset-values", is_flag=True, help="Forget the values of the last install.")
 @click.option("--ha", is_flag=True, help="Three pods of each part, apart, with budgets.")
 @value_flags(*(flag for flag in FLAGS if flag != "--mesh-namespace"))
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set one value.",
-    callback=check_assignments,
-)
-@click.option(
-    "-f",
-    "--values",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A YAML file of values; later ones win, and --set and flags win over files.",
-)
 @cluster_options
 def upgrade(
     plan: bool,

@@ -29,12 +29,7 @@ def read_window(_: click.Context, __: click.Parameter, value: str) -> float:
     return seconds
 
 
-@click.command(short_help="Show success, rate and latency of workloads.")
-@click.argument("resources", nargs=-1, metavar="[TYPE | TYPE/NAME | TYPE NAME...]")
-@click.option("-n", "--namespace", metavar="NAME", help="Namespace [default: of the context].")
-@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
-@click.option("-l", "--selector", metavar="LABELS", default="", help="Only objects so labelled.")
-@click.option(
+window_option = click.option(
     "-t",
     "--time-window",
     "window",
@@ -44,6 +39,14 @@ def read_window(_: click.Context, __: click.Parameter, value: str) -> float:
     show_default=True,
     help="How far to look back, 10s to 10m.",
 )
+
+
+@click.command(short_help="Show success, rate and latency of workloads.")
+@click.argument("resources", nargs=-1, metavar="[TYPE | TYPE/NAME | TYPE NAME...]")
+@click.option("-n", "--namespace", metavar="NAME", help="Namespace [default: of the context].")
+@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
+@click.option("-l", "--selector", metavar="LABELS", default="", help="Only objects so labelled.")
+@window_option
 @click.option(
     "-o",
     "--output",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.kube.cli_options import ClusterChoice, cluster_options
-from mesh.stat.commands import collect_cluster, read_window
+from mesh.stat.commands import collect_cluster, window_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +21,7 @@ if TYPE_CHECKING:
 @click.argument("resources", nargs=-1, metavar="[TYPE | TYPE/NAME]")
 @click.option("--to", metavar="svc/NAME[.NAMESPACE]", help="What was sent to this Service.")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace [default: of the context].")
-@click.option(
-    "-t",
-    "--time-window",
-    "window",
-    callback=read_window,
-    metavar="DURATION",
-    default="1m",
-    show_default=True,
-    help="How far to look back, 10s to 10m.",
-)
+@window_option
 @click.option(
     "-o",
     "--output",

@@ -15,7 +15,7 @@ from mesh.core.labels import H_ATTEMPT, H_DEADLINE, H_RETRY
 from proxy import grpc, guard, retry
 from proxy.answer import Outcome, dial_outcome
 from proxy.deadline import parse_grpc_timeout, write_grpc_timeout, write_millis
-from proxy.exchange import Exchange, Journey
+from proxy.exchange import REFUSED, Exchange, Journey
 from proxy.guard import Fields
 from proxy.hop import Hop
 from proxy.http1 import COLON, CRLF, Request, Response
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LOST: Final = {
     "bad-response": Outcome.BAD_RESPONSE,
     "tls-failed": Outcome.TLS_FAILED,
-    "refused-stream": Outcome.CONNECT_FAILED,
+    REFUSED: Outcome.CONNECT_FAILED,
 }
 _NO: Final = b"no"
 
@@ -119,7 +119,7 @@ class Attempts:
     def lost(self, exchange: Exchange, reason: str) -> None:
         """The server went away, or refused, before a byte of its response."""
         plan: Plan = exchange.plan
-        if reason == "refused-stream":
+        if reason == REFUSED:
             tried = exchange.tried = [*(exchange.tried or ()), exchange.endpoint]
             if retry.after_refusal(exchange, len(tried)):
                 exchange.pipeline.resend(exchange)  # type: ignore[attr-defined]

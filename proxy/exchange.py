@@ -20,6 +20,7 @@ from proxy.http1 import Request, Response
 
 INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
 MAX_REPLAY: Final = 64 * 1024  # bytes of a request's body kept for another try
+REFUSED: Final = "refused-stream"  # why a server is lost that never looked at the request
 
 
 class ClientSide(Protocol):

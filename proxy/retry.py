@@ -12,7 +12,7 @@ from typing import Final
 
 from mesh.core.model import Retry
 from proxy import guard
-from proxy.exchange import Exchange
+from proxy.exchange import REFUSED, Exchange
 from proxy.guard import Fields
 
 MAX_CONNECTS: Final = 3
@@ -44,7 +44,7 @@ def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
         and not exchange.has_answered
         and exchange.is_replayable
         and (
-            reason == "refused-stream"
+            reason == REFUSED
             or (exchange.was_reused and exchange.request.method in _REPEATABLE)
         )
     )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from mesh.core.errors import PeerError
 from proxy import heads2, heads2_app
-from proxy.exchange import ClientSide, Exchange
+from proxy.exchange import REFUSED, ClientSide, Exchange
 from proxy.guard import Fields
 from proxy.heads2 import Heads, Pairs
 from proxy.heads2_app import AppHeads
@@ -146,7 +146,7 @@ class ServerStream(Stream):
         if exchange is None:
             return
         if code == REFUSED_STREAM:
-            exchange.server_lost("refused-stream")
+            exchange.server_lost(REFUSED)
         elif exchange.request.is_http2 and code != NO_ERROR:
             exchange.server_reset(code)
         else:
@@ -287,7 +287,7 @@ class ServerStreams(Http2):
         self.is_closing = True
         for stream in [s for s in self.streams.values() if s.id > last]:
             self.forget_stream(stream)
-            stream.on_lost("refused-stream")
+            stream.on_lost(REFUSED)
         if not self.streams:
             self._transport.close()
 

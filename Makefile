@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts lock clean
+.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,10 @@ test-gateway: $(STAMP) ## the Gateway API's conformance suite for meshes on such
 test-rollouts: $(STAMP) ## 50 rolling restarts under load on such a node (20 minutes)
 	@deploy/setup.sh --cluster-tools
 	@MESH_E2E_ON=node MESH_E2E_ROLLOUTS=50 $(BIN)/pytest tests/e2e/test_rollouts.py
+
+test-outage: $(STAMP) ## ten minutes without a control plane under load on such a node
+	@deploy/setup.sh --cluster-tools
+	@MESH_E2E_ON=node MESH_E2E_OUTAGE=600 $(BIN)/pytest tests/e2e/test_outages.py
 
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
 	@deploy/setup.sh --bench-tools

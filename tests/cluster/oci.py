@@ -29,7 +29,7 @@ _CHUNK: Final = 1 << 20
 class Image:
     """What runs by default in an image, and under which name a node finds it."""
 
-    name: str  # docker.io/lightmesh/mesh:0.1.0
+    name: str  # docker.io/lightmesh/mesh:0.2.0
     command: Sequence[str]
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

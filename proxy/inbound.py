@@ -447,6 +447,10 @@ class InboundConnection:
                 failed = failed if said is None else said
             failed = failed or exchange.code in grpc.FAILURES
             series.record(status, failed, error, exchange.started, now)
+            observed = self._in.telemetry.observed
+            if observed.credit > 0 and series.key.route != labels.PROBE_ROUTE:
+                request = exchange.request
+                observed.note(str(self._port), request.method, request.target, status, now)
         if self._in.access.is_on:
             self._in.access.write(
                 "inbound",

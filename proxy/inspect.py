@@ -1,4 +1,4 @@
-"""What a person may ask this proxy: its view, the way of one request, a past request.
+"""What a person may ask this proxy: its view, the way of one request, past requests.
 
 The answers come from the objects that serve traffic, not from a copy of them: a request is
 planned by the same `TargetState`, endpoints say what their balancer and breakers think of
@@ -42,6 +42,7 @@ class Inspector:
             "explain": self._explain,
             "endpoints": self._endpoints,
             "request": self._request,
+            "observed": self._observed,
         }
 
     def answer(self, what: str, query: Mapping[str, str], reply: Reply) -> None:
@@ -77,6 +78,18 @@ class Inspector:
     def _request(self, query: Mapping[str, str], reply: Reply) -> None:
         entry = self._out.journal.find(query.get("id", ""))
         reply(_json({"request": msgspec.to_builtins(entry) if entry is not None else None}))
+
+    def _observed(self, query: Mapping[str, str], reply: Reply) -> None:
+        """The kinds of requests of some places (ports of this pod, authorities), newest only."""
+        observed, now = self._out.telemetry.observed, monotonic()
+        places = [place for place in query.get("places", "").split(",") if place]
+        try:
+            window = float(query.get("window", "inf"))
+        except ValueError:
+            reply(_json({"error": "window: expected seconds"}))
+            return
+        kinds = observed.tell(places, window, now)
+        reply(_json({"seconds": round(now - observed.started, 1), "kinds": kinds}))
 
     def _explain(self, query: Mapping[str, str], reply: Reply) -> None:
         try:

@@ -415,6 +415,9 @@ class OutboundConnection:
         series.record(status, failed, error, exchange.started, now)
         if not failed:
             plan.budget.earned += 1
+        observed = self._out.telemetry.observed
+        if observed.credit > 0 and plan.apex:
+            self._observe(exchange, plan, now)
         if failed or self._out.access.is_on:
             self._remember(exchange, now)
         if self._out.access.is_on:
@@ -425,6 +428,14 @@ class OutboundConnection:
                 identity="",
                 seconds=now - exchange.started,
             )
+
+    def _observe(self, exchange: Exchange, plan: Plan, now: float) -> None:
+        """Keep what kind of request this was, as the application sent it."""
+        request, journey = exchange.request, exchange.journey
+        if journey is not None and journey.original is not None:
+            request = journey.original
+        observed = self._out.telemetry.observed
+        observed.note(plan.apex, request.method, request.target, exchange.status, now)
 
     def _remember(self, exchange: Exchange, now: float) -> None:
         """Someone may ask about this one."""

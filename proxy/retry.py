@@ -43,10 +43,7 @@ def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:
         exchange.tried is None
         and not exchange.has_answered
         and exchange.is_replayable
-        and (
-            reason == REFUSED
-            or (exchange.was_reused and exchange.request.method in _REPEATABLE)
-        )
+        and (reason == REFUSED or (exchange.was_reused and exchange.request.method in _REPEATABLE))
     )
 
 

@@ -319,6 +319,7 @@ class Targets:
         for address, state in list(self._states.items()):
             if state.target is None and state.users <= 0:
                 del self._states[address]
+        self._telemetry.observed.tick()
         for budget in self._budgets.values():
             budget.tick(now)
         for endpoint, hop in list(self._hops.items()):

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import mesh
 from mesh.core.report import STEPS, Counts, Report, Series, SeriesKey, bucket_middle, merge
 from mesh.runtime.bundle import hash_bundle
+from proxy.observed import Observed
 from proxy.seams import Credentials, Discovery
 
 # Linkerd's buckets of response_latency_ms, in seconds.
@@ -192,6 +193,7 @@ class Telemetry:
     http: dict[tuple[SeriesKey, Labels], HttpSeries] = field(default_factory=dict)
     tcp: dict[tuple[SeriesKey, Labels, str], TcpSeries] = field(default_factory=dict)
     errors: dict[tuple[str, Labels], int] = field(default_factory=dict)
+    observed: Observed = field(default_factory=lambda: Observed(monotonic()))
 
     def http_series(self, key: SeriesKey, labels: Labels) -> HttpSeries:
         """The series of a key, made on first use."""

@@ -10,10 +10,10 @@ from mesh.kube.cli_options import ClusterChoice, cluster_options
 
 if TYPE_CHECKING:
     from mesh.core.model import View
-    from mesh.explain.ask import Told
     from mesh.explain.decide import Decision
     from mesh.explain.question import Asker, Question
     from mesh.explain.world import World
+    from mesh.kube.asking import Told
 
 
 @click.command(short_help="Say where a request would go, and why.")
@@ -200,7 +200,7 @@ def ask(
     """Ask proxies something. Raises MeshError."""
     import anyio
 
-    from mesh.explain.ask import ask_proxies
+    from mesh.kube.asking import ask_proxies
     from mesh.kube.client import KubeClient
     from mesh.kube.config import find_access
 

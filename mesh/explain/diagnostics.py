@@ -11,7 +11,7 @@ import click
 from mesh.kube.cli_options import ClusterChoice, cluster_options
 
 if TYPE_CHECKING:
-    from mesh.explain.ask import Told
+    from mesh.kube.asking import Told
 
 
 @click.group(short_help="Show what proxies know: endpoints, profile, view.")

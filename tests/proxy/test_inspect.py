@@ -202,3 +202,24 @@ async def test_an_answer_of_the_proxy_is_logged_with_its_id(
         world.client.server.outbound.access.flush()
 
         assert headers["mesh-request-id"] in capfd.readouterr().err
+
+
+@on_loop
+async def test_both_ends_tell_what_kinds_of_requests_went_by(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        port = await world.serve(App(lambda n: status(200)))
+        route(world)
+
+        await request(world.client, GET)
+        await request(world.client, GET.replace(b"/a?secret=1", b"/a/77"))
+
+        kinds = [("GET", "/a", 1), ("GET", "/a/{id}", 1)]
+        sent = asked(world, "observed", places=WEB, window="60")["kinds"]
+        assert [(kind["method"], kind["path"], kind["count"]) for kind in sent] == kinds
+        answers: list[str] = []
+        query = {"places": str(port), "window": "60"}
+        world.server.discovery.ask("observed", query, answers.append)
+        came = json.loads(answers[0])["kinds"]
+        assert [(kind["method"], kind["path"], kind["count"]) for kind in came] == kinds
+        assert asked(world, "observed", places="other.shop.svc:80")["kinds"] == []
+        assert "error" in asked(world, "observed", window="long")

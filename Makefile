@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage lock clean
+.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,12 @@ test-rollouts: $(STAMP) ## 50 rolling restarts under load on such a node (20 min
 test-outage: $(STAMP) ## ten minutes without a control plane under load on such a node
 	@deploy/setup.sh --cluster-tools
 	@MESH_E2E_ON=node MESH_E2E_OUTAGE=600 $(BIN)/pytest tests/e2e/test_outages.py
+
+SECONDS_EACH ?= 600
+fuzz: $(STAMP) ## fuzz every parser of outside bytes (10 minutes each; SECONDS_EACH=60: less)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements/fuzz.lock || echo "atheris does not install here: inputs are made blindly"
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
 
 bench: $(STAMP) ## the data path against nginx, HAProxy and Envoy (SHORT=1: only that it works)
 	@deploy/setup.sh --bench-tools

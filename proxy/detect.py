@@ -7,7 +7,6 @@ and ALPN (RFC 8446 §4.1.2, RFC 6066 §3, RFC 7301 §3.1).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,7 +15,6 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
 MAX_METHOD: Final = 24
 MAX_LINE: Final = 16 * 1024
 MAX_HELLO: Final = 32 * 1024  # bytes looked at for a ClientHello
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Verdict(StrEnum):
@@ -90,8 +88,6 @@ def _classify_line(data: bytes) -> Verdict | None:
     if newline:
         version = line.rstrip(b"\r").rpartition(b" ")[2]
         return Verdict.HTTP1 if version.startswith(b"HTTP/") else Verdict.OPAQUE
-    if _CONTROL.search(line):
-        return Verdict.OPAQUE
     return None if len(data) < MAX_LINE else Verdict.HTTP1
 
 

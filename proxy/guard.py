@@ -59,6 +59,7 @@ RULES: Final = {
 USUAL: Final = frozenset(name for name, kind in RULES.items() if kind == PLAIN)
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST_TEXT: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?"
 )
@@ -112,6 +113,11 @@ def kind_of(name: bytes) -> int:
 def is_ours(name: bytes) -> bool:
     """Whether only the mesh may send this field, also in spellings that CGI would unify."""
     return name.lower().replace(b"_", b"-").startswith(_STRIPPED)
+
+
+def is_text(value: bytes) -> bool:
+    """Whether a value or phrase has no control characters but tabs (RFC 9110 §5.5)."""
+    return not _CONTROL.search(value)
 
 
 def without(fields: Fields, *names: bytes) -> Fields:

@@ -44,6 +44,7 @@ class ResponseReader(HeadReader):
 
     __slots__ = (
         "_framing",
+        "_good_reason",
         "_is_interim",
         "_is_unusual",
         "_keep_alive",
@@ -62,6 +63,7 @@ class ResponseReader(HeadReader):
         self.can_reuse = False
         self._parser = HttpResponseParser(self)
         self._reason = b""
+        self._good_reason = b"OK"  # the last one looked at; servers repeat themselves
         self._method = b""
         self._framing = MEASURED
         self._keep_alive = False
@@ -168,6 +170,8 @@ class ResponseReader(HeadReader):
             return
         parser = self._parser
         status = parser.get_status_code()
+        if self._reason != self._good_reason:
+            self._check_reason()
         response = Response(status, self._reason, self._fields[:])
         response.keep_alive = self._keep_alive = parser.should_keep_alive()
         length = self._length
@@ -188,6 +192,12 @@ class ResponseReader(HeadReader):
             self.sink = None
             self.can_reuse = self._keep_alive
             sink.on_end(None)
+
+    def _check_reason(self) -> None:
+        """A phrase is for people; one that is no text is forgotten (RFC 9112 §4)."""
+        if not guard.is_text(self._reason):
+            self._reason = b""
+        self._good_reason = self._reason
 
     def _check(self, response: Response) -> None:
         """Framing where there is no plain length, and what depends on status or method."""

@@ -117,6 +117,8 @@ class ServerStream(Stream):
             return
         is_head = exchange.request.method == b"HEAD"
         response = heads.read_response(entries, end, is_head=is_head)
+        if end and response.status < 200:
+            raise PeerError("bad_response", "an interim response that ends", status=502)
         self._has_response = response.status >= 200
         self.left = response.length if response.framing == MEASURED else None
         exchange.on_response(response)

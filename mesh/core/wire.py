@@ -137,6 +137,8 @@ class _Tag(msgspec.Struct):
     type: str
 
 
+# What msgspec raises: its own errors, text that is no UTF-8, JSON that is too deep.
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _tag_decoder = msgspec.json.Decoder(_Tag)
 
 
@@ -177,10 +179,10 @@ class FrameReader:
 def _decode(body: bytes) -> Message | None:
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         try:
             known = _tag_decoder.decode(body).type in _TYPES
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             known = True
         if not known:
             return None

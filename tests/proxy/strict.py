@@ -43,7 +43,7 @@ def read(data: bytes) -> tuple[Arrived | None, bytes]:
     line = _LINE.fullmatch(first)
     if line is None:
         raise DesyncError(f"no request line: {first!r}")
-    fields = [_field(text) for text in lines]
+    fields = [read_field(text) for text in lines]
     request = Arrived(line[1], line[2], fields, b"")
     body, rest = _body(request, rest)
     if body is None:
@@ -52,7 +52,7 @@ def read(data: bytes) -> tuple[Arrived | None, bytes]:
     return request, rest
 
 
-def _field(line: bytes) -> tuple[bytes, bytes]:
+def read_field(line: bytes) -> tuple[bytes, bytes]:
     found = _FIELD.fullmatch(line)
     if found is None or found[1].lower() in _BANNED:
         raise DesyncError(f"no field: {line!r}")
@@ -83,7 +83,7 @@ def _chunks(rest: bytes) -> tuple[bytes | None, bytes]:
         if rest.startswith(b"0\r\n"):
             trailers, end, rest = rest[1:].partition(b"\r\n\r\n")
             for line in trailers.split(b"\r\n")[1:]:
-                _field(line)
+                read_field(line)
             return (body, rest) if end else (None, rest)
         size = _CHUNK.match(rest)
         if size is None:

@@ -70,7 +70,7 @@ def test_a_port_declared_http_is_not_held_against_http2_or_tls(
         (b"get key\r\n", Verdict.OPAQUE),
         (b"*3\r\n$3\r\nSET\r\n", Verdict.OPAQUE),
         (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Verdict.OPAQUE),
-        (b"GET /\x00", Verdict.OPAQUE),
+        (b"GET /\x00 HTTP/1.1\r\n", Verdict.HTTP1),  # for the guard to refuse
         (b"A" * 30, Verdict.OPAQUE),
         (b"GET / HTTP/1.1 extra\r\n", Verdict.OPAQUE),
     ],

@@ -179,6 +179,14 @@ def test_a_head_is_written_as_it_came() -> None:
     assert head == data
 
 
+def test_a_phrase_that_is_no_text_is_forgotten() -> None:
+    data = b"HTTP/1.1 200 a\x0bb\r\nContent-Length: 0\r\n\r\n"
+
+    head = response_head(read_responses(data).messages[0].head, [])
+
+    assert head == b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"
+
+
 def test_a_server_of_old_is_answered_for_in_our_version() -> None:
     response = Response(200, b"OK", [])
 

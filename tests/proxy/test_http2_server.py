@@ -92,6 +92,7 @@ LENGTH = text(b"content-length", b"4")
         [head(OK + text(b"content-length", b"x"))],
         [head(OK + LENGTH + LENGTH)],
         [head(OK + LENGTH, OPEN)],
+        [head(text(b":status", b"103"), OPEN)],
         [data(b"early")],
     ],
 )

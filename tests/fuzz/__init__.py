@@ -1,0 +1,1 @@
+"""Parsers of outside bytes under inputs that nobody thought of."""

@@ -2,7 +2,8 @@
 
 Entries of other controllers are theirs and stay (RouteParentStatus); an entry of ours whose
 parent is gone from the route goes. Besides the conditions of the Gateway API, each entry has
-our verdict on the whole route as `Effective`.
+our verdict on the whole route as `Effective`, with all problems, and in few words, as a column
+of `kubectl get` shows it, as `Verdict`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from destination.facts import Object, as_list, as_mapping
 from destination.fragments import Outcome, ParentOutcome
-from destination.status import CONDITION, IN_EFFECT, message_of
+from destination.status import CONDITION, IN_EFFECT, VERDICT, message_of, verdict_text
 from destination.store import Seen
 from mesh.core import labels
 
@@ -56,7 +57,9 @@ def _entry(
         wanted.append(("PartiallyInvalid", True, "UnsupportedValue", parent.partial))
     if outcome is not None:
         verdict = outcome.verdict
-        wanted.append((CONDITION, verdict in IN_EFFECT, verdict.value, message_of(outcome)))
+        is_acting = verdict in IN_EFFECT
+        wanted.append((CONDITION, is_acting, verdict.value, message_of(outcome)))
+        wanted.append((VERDICT, is_acting, verdict.value, verdict_text(outcome)))
     known = {item.get("type"): item for item in map(as_mapping, as_list(old.get("conditions")))}
     conditions = []
     for kind, holds, reason, message in wanted:

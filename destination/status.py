@@ -10,6 +10,7 @@ from destination.store import Seen
 from mesh.core.model import Verdict
 
 CONDITION: Final = "Effective"
+VERDICT: Final = "Verdict"  # of routes, whose status has no field for it
 _MOST_PROBLEMS: Final = 20
 _LONGEST: Final = 1024  # characters of a message
 IN_EFFECT: Final = frozenset((Verdict.EFFECTIVE, Verdict.PARTIAL))

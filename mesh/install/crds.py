@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-Schema = dict[str, Any]
+from mesh.install.schema import AGE, INT, TEXT, Schema, condition, list_of, object_of
 
 SERVICE_PROFILE_VERSIONS: Final = ("v1alpha1", "v1alpha2")
 SPLIT_VERSIONS: Final = ("v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4")
 
-_TEXT: Final[Schema] = {"type": "string"}
-_INT: Final[Schema] = {"type": "integer", "format": "int32"}
 _ANY: Final[Schema] = {"x-kubernetes-preserve-unknown-fields": True}
 _NESTED: Final[Schema] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
@@ -60,12 +58,12 @@ def smi_crds() -> list[dict[str, Any]]:
         short="rg",
         versions=SPLIT_VERSIONS,
         storage="v1alpha4",
-        spec=_object({"matches": _array(_request())}),
+        spec=object_of({"matches": list_of(_request())}),
         columns=[],
     )
     for version in group["spec"]["versions"]:  # where v1alpha1 and v1alpha2 have them
         properties = version["schema"]["openAPIV3Schema"]["properties"]
-        properties["matches"] = _array(_request())
+        properties["matches"] = list_of(_request())
     return [
         _crd(
             "split.smi-spec.io",
@@ -93,7 +91,6 @@ _VERDICT: Final = {
     "description": "Whether the object takes effect, and if not, why.",
     "jsonPath": ".status.verdict",
 }
-_AGE: Final = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 
 
 def _crd(
@@ -140,25 +137,25 @@ def _version(
         "served": True,
         "storage": is_stored,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [*columns, _VERDICT, _AGE],
+        "additionalPrinterColumns": [*columns, _VERDICT, AGE],
         "schema": {"openAPIV3Schema": schema},
     }
 
 
 def _traffic_split() -> Schema:
-    backend = _object(
+    backend = object_of(
         {
-            "service": {**_TEXT, "description": "Name of a Service in this namespace."},
+            "service": {**TEXT, "description": "Name of a Service in this namespace."},
             "weight": {
                 **_ANY,  # published as number, and as quantity before: 0.5 must pass as well
                 "description": "Share relative to the other backends: 90, 500m, 1 or 0.5.",
             },
         }
     )
-    match = _object({"kind": _TEXT, "name": _TEXT, "apiGroup": _TEXT})
-    return _object(
+    match = object_of({"kind": TEXT, "name": TEXT, "apiGroup": TEXT})
+    return object_of(
         {
-            "service": {**_TEXT, "description": "The service whose traffic is split."},
+            "service": {**TEXT, "description": "The service whose traffic is split."},
             "backends": {
                 "type": "array",
                 "items": backend,
@@ -180,11 +177,11 @@ def _traffic_split() -> Schema:
 
 def _request() -> Schema:
     """One description of requests in an HTTPRouteGroup."""
-    return _object(
+    return object_of(
         {
-            "name": _TEXT,
-            "methods": _array(_TEXT),
-            "pathRegex": {**_TEXT, "description": "Regular expression for the whole path."},
+            "name": TEXT,
+            "methods": list_of(TEXT),
+            "pathRegex": {**TEXT, "description": "Regular expression for the whole path."},
             "headers": {
                 **_ANY,  # a mapping of names to patterns, or a list of such mappings
                 "description": "Regular expressions for the values of headers, by name.",
@@ -194,83 +191,65 @@ def _request() -> Schema:
 
 
 def _service_profile() -> Schema:
-    budget = _object(
+    budget = object_of(
         {
             "retryRatio": {"type": "number", "format": "float"},
-            "minRetriesPerSecond": _INT,
-            "ttl": _TEXT,
+            "minRetriesPerSecond": INT,
+            "ttl": TEXT,
         }
     )
-    override = _object({"authority": _TEXT, "weight": {"x-kubernetes-int-or-string": True}})
-    return _object(
+    override = object_of({"authority": TEXT, "weight": {"x-kubernetes-int-or-string": True}})
+    return object_of(
         {
-            "routes": _array(_route()),
+            "routes": list_of(_route()),
             "retryBudget": budget,
-            "dstOverrides": _array(override),
-            "opaquePorts": _array(_TEXT),
+            "dstOverrides": list_of(override),
+            "opaquePorts": list_of(TEXT),
         }
     )
 
 
 def _route() -> Schema:
-    combined = {"all": _array(_NESTED), "any": _array(_NESTED), "not": _ANY}
-    request = _object(
+    combined = {"all": list_of(_NESTED), "any": list_of(_NESTED), "not": _ANY}
+    request = object_of(
         {
-            "pathRegex": {**_TEXT, "description": "Regular expression for the whole path."},
-            "path": {**_TEXT, "description": "The exact path."},
-            "method": _TEXT,
+            "pathRegex": {**TEXT, "description": "Regular expression for the whole path."},
+            "path": {**TEXT, "description": "The exact path."},
+            "method": TEXT,
             **combined,
         }
     )
-    response = _object(
+    response = object_of(
         {
-            "status": _object({"min": _INT, "max": _INT}),
-            "statusCode": {**_INT, "description": "Short for status with min and max equal."},
+            "status": object_of({"min": INT, "max": INT}),
+            "statusCode": {**INT, "description": "Short for status with min and max equal."},
             **combined,
         }
     )
-    classes = _object({"condition": response, "isFailure": {"type": "boolean"}})
-    return _object(
+    classes = object_of({"condition": response, "isFailure": {"type": "boolean"}})
+    return object_of(
         {
-            "name": _TEXT,
+            "name": TEXT,
             "condition": request,
-            "responseClasses": _array(classes),
+            "responseClasses": list_of(classes),
             "isRetryable": {"type": "boolean"},
-            "timeout": {**_TEXT, "description": "A duration such as 300ms."},
+            "timeout": {**TEXT, "description": "A duration such as 300ms."},
         }
     )
 
 
 def _status() -> Schema:
-    condition = _object(
-        {
-            "type": _TEXT,
-            "status": _TEXT,
-            "reason": _TEXT,
-            "message": _TEXT,
-            "lastTransitionTime": {"type": "string", "format": "date-time"},
-            "observedGeneration": {"type": "integer", "format": "int64"},
-        }
-    )
-    problem = _object({"path": _TEXT, "reason": _TEXT, "message": _TEXT})
+    problem = object_of({"path": TEXT, "reason": TEXT, "message": TEXT})
     return {
         "type": "object",
         "description": "What the mesh made of this object.",
         "x-kubernetes-preserve-unknown-fields": True,
         "properties": {
             "verdict": {
-                **_TEXT,
+                **TEXT,
                 "description": "Effective, Partial, Rejected, or Shadowed by another object.",
             },
-            "conditions": _array(condition),
-            "problems": _array(problem),
+            "conditions": list_of(condition()),
+            "problems": list_of(problem),
         },
     }
-
-
-def _object(properties: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": properties}
-
-
-def _array(items: Schema) -> Schema:
-    return {"type": "array", "items": items}

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-Schema = dict[str, Any]
+from mesh.install.schema import AGE, FLAG, INT, TEXT, Schema, condition, list_of, object_of
 
 GROUP: Final = "gateway.networking.k8s.io"
 NAMES: Final = tuple(
     f"{plural}.{GROUP}" for plural in ("httproutes", "grpcroutes", "tlsroutes", "tcproutes")
 )
 _APPROVAL: Final = "unapproved, written by lightmesh; the Gateway API's own may replace it"
-_TEXT: Final[Schema] = {"type": "string"}
-_INT: Final[Schema] = {"type": "integer", "format": "int32"}
-_FLAG: Final[Schema] = {"type": "boolean"}
 _ANY: Final[Schema] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -36,22 +33,22 @@ def gateway_crds() -> list[dict[str, Any]]:
 def _crd(kind: str, rule: Schema, *, has_hostnames: bool) -> dict[str, Any]:
     plural = f"{kind.lower()}s"
     spec = {
-        "parentRefs": _list(_parent_ref()),
-        "rules": _list(rule),
-        "useDefaultGateways": _TEXT,
+        "parentRefs": list_of(_parent_ref()),
+        "rules": list_of(rule),
+        "useDefaultGateways": TEXT,
     }
     if has_hostnames:
-        spec["hostnames"] = _list(_TEXT)
+        spec["hostnames"] = list_of(TEXT)
     schema = {
         "type": "object",
-        "properties": {"spec": _object(spec), "status": _status()},
+        "properties": {"spec": object_of(spec), "status": _status()},
     }
     version = {
         "name": "v1",
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [_VERDICT, _AGE],
+        "additionalPrinterColumns": [_VERDICT, AGE],
         "schema": {"openAPIV3Schema": schema},
     }
     return {
@@ -80,78 +77,77 @@ _VERDICT: Final = {
     "name": "Verdict",
     "type": "string",
     "description": "Whether the route takes effect at its first Service, and if not, why.",
-    "jsonPath": '.status.parents[*].conditions[?(@.type=="Effective")].reason',
+    "jsonPath": '.status.parents[*].conditions[?(@.type=="Verdict")].message',
 }
-_AGE: Final = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 
 
 def _parent_ref() -> Schema:
-    return _object(
+    return object_of(
         {
-            "group": {**_TEXT, "default": GROUP},
-            "kind": {**_TEXT, "default": "Gateway"},
-            "namespace": _TEXT,
-            "name": _TEXT,
-            "sectionName": _TEXT,
-            "port": _INT,
+            "group": {**TEXT, "default": GROUP},
+            "kind": {**TEXT, "default": "Gateway"},
+            "namespace": TEXT,
+            "name": TEXT,
+            "sectionName": TEXT,
+            "port": INT,
         }
     )
 
 
 def _service_ref(more: dict[str, Schema]) -> Schema:
-    return _object(
+    return object_of(
         {
-            "group": {**_TEXT, "default": ""},
-            "kind": {**_TEXT, "default": "Service"},
-            "name": _TEXT,
-            "namespace": _TEXT,
-            "port": _INT,
+            "group": {**TEXT, "default": ""},
+            "kind": {**TEXT, "default": "Service"},
+            "name": TEXT,
+            "namespace": TEXT,
+            "port": INT,
             **more,
         }
     )
 
 
 def _backends(more: dict[str, Schema]) -> Schema:
-    return _list(_service_ref({"weight": {**_INT, "default": 1}, **more}))
+    return list_of(_service_ref({"weight": {**INT, "default": 1}, **more}))
 
 
 def _plain_rule() -> Schema:
-    return _object({"name": _TEXT, "backendRefs": _backends({})})
+    return object_of({"name": TEXT, "backendRefs": _backends({})})
 
 
 def _http_rule() -> Schema:
-    typed = _object({"type": {**_TEXT, "default": "Exact"}, "name": _TEXT, "value": _TEXT})
-    path = _object(
+    typed = object_of({"type": {**TEXT, "default": "Exact"}, "name": TEXT, "value": TEXT})
+    path = object_of(
         {
-            "type": {**_TEXT, "default": "PathPrefix"},
-            "value": {**_TEXT, "default": "/"},
+            "type": {**TEXT, "default": "PathPrefix"},
+            "value": {**TEXT, "default": "/"},
         }
     )
-    match = _object(
-        {"path": path, "headers": _list(typed), "queryParams": _list(typed), "method": _TEXT}
+    match = object_of(
+        {"path": path, "headers": list_of(typed), "queryParams": list_of(typed), "method": TEXT}
     )
-    filters = _list(_http_filter())
-    return _object(
+    filters = list_of(_http_filter())
+    return object_of(
         {
-            "name": _TEXT,
-            "matches": _list(match),
+            "name": TEXT,
+            "matches": list_of(match),
             "filters": filters,
             "backendRefs": _backends({"filters": filters}),
-            "timeouts": _object({"request": _TEXT, "backendRequest": _TEXT}),
-            "retry": _object({"codes": _list(_INT), "attempts": _INT, "backoff": _TEXT}),
+            "timeouts": object_of({"request": TEXT, "backendRequest": TEXT}),
+            "retry": object_of({"codes": list_of(INT), "attempts": INT, "backoff": TEXT}),
             "sessionPersistence": _ANY,
         }
     )
 
 
 def _grpc_rule() -> Schema:
-    typed = _object({"type": {**_TEXT, "default": "Exact"}, "name": _TEXT, "value": _TEXT})
-    method = _object({"type": {**_TEXT, "default": "Exact"}, "service": _TEXT, "method": _TEXT})
-    filters = _list(_object(_common_filters()))
-    return _object(
+    typed = object_of({"type": {**TEXT, "default": "Exact"}, "name": TEXT, "value": TEXT})
+    method = object_of({"type": {**TEXT, "default": "Exact"}, "service": TEXT, "method": TEXT})
+    filters = list_of(object_of(_common_filters()))
+    return object_of(
         {
-            "name": _TEXT,
-            "matches": _list(_object({"method": method, "headers": _list(typed)})),
+            "name": TEXT,
+            "matches": list_of(object_of({"method": method, "headers": list_of(typed)})),
             "filters": filters,
             "backendRefs": _backends({"filters": filters}),
             "sessionPersistence": _ANY,
@@ -160,75 +156,57 @@ def _grpc_rule() -> Schema:
 
 
 def _common_filters() -> dict[str, Schema]:
-    pair = _object({"name": _TEXT, "value": _TEXT})
-    edit = _object({"set": _list(pair), "add": _list(pair), "remove": _list(_TEXT)})
+    pair = object_of({"name": TEXT, "value": TEXT})
+    edit = object_of({"set": list_of(pair), "add": list_of(pair), "remove": list_of(TEXT)})
     return {
-        "type": _TEXT,
+        "type": TEXT,
         "requestHeaderModifier": edit,
         "responseHeaderModifier": edit,
-        "requestMirror": _object(
+        "requestMirror": object_of(
             {
                 "backendRef": _service_ref({}),
-                "percent": _INT,
-                "fraction": _object({"numerator": _INT, "denominator": {**_INT, "default": 100}}),
+                "percent": INT,
+                "fraction": object_of({"numerator": INT, "denominator": {**INT, "default": 100}}),
             }
         ),
-        "extensionRef": _object({"group": _TEXT, "kind": _TEXT, "name": _TEXT}),
+        "extensionRef": object_of({"group": TEXT, "kind": TEXT, "name": TEXT}),
     }
 
 
 def _http_filter() -> Schema:
-    path = _object({"type": _TEXT, "replaceFullPath": _TEXT, "replacePrefixMatch": _TEXT})
+    path = object_of({"type": TEXT, "replaceFullPath": TEXT, "replacePrefixMatch": TEXT})
     redirect = {
-        "scheme": _TEXT,
-        "hostname": _TEXT,
+        "scheme": TEXT,
+        "hostname": TEXT,
         "path": path,
-        "port": _INT,
+        "port": INT,
         "statusCode": {"type": "integer", "default": 302},
     }
     cors = {
-        "allowOrigins": _list(_TEXT),
-        "allowMethods": _list(_TEXT),
-        "allowHeaders": _list(_TEXT),
-        "exposeHeaders": _list(_TEXT),
-        "allowCredentials": _FLAG,
-        "maxAge": {**_INT, "default": 5},
+        "allowOrigins": list_of(TEXT),
+        "allowMethods": list_of(TEXT),
+        "allowHeaders": list_of(TEXT),
+        "exposeHeaders": list_of(TEXT),
+        "allowCredentials": FLAG,
+        "maxAge": {**INT, "default": 5},
     }
-    return _object(
+    return object_of(
         {
             **_common_filters(),
-            "requestRedirect": _object(redirect),
-            "urlRewrite": _object({"hostname": _TEXT, "path": path}),
-            "cors": _object(cors),
+            "requestRedirect": object_of(redirect),
+            "urlRewrite": object_of({"hostname": TEXT, "path": path}),
+            "cors": object_of(cors),
             "externalAuth": _ANY,
         }
     )
 
 
 def _status() -> Schema:
-    condition = _object(
-        {
-            "type": _TEXT,
-            "status": _TEXT,
-            "reason": _TEXT,
-            "message": _TEXT,
-            "lastTransitionTime": {"type": "string", "format": "date-time"},
-            "observedGeneration": {"type": "integer", "format": "int64"},
-        }
-    )
-    parent = _object(
+    parent = object_of(
         {
             "parentRef": _parent_ref(),
-            "controllerName": _TEXT,
-            "conditions": _list(condition),
+            "controllerName": TEXT,
+            "conditions": list_of(condition()),
         }
     )
-    return _object({"parents": _list(parent)})
-
-
-def _object(properties: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": properties}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
+    return object_of({"parents": list_of(parent)})

@@ -214,6 +214,7 @@ spec:
                 "Accepted": "Accepted",
                 "ResolvedRefs": "BackendNotFound",
                 "Effective": "Partial",
+                "Verdict": "Partial",
             }
 
     asyncio.run(act())

@@ -8,7 +8,7 @@ from destination.fragments import Outcome, ParentOutcome, Ref
 from destination.route_conditions import route_status_of
 from destination.store import Seen
 from mesh.core.labels import CONTROLLER
-from mesh.core.model import Verdict
+from mesh.core.model import Source, Verdict
 
 REF = Ref("httproutes.gateway.networking.k8s.io", "shop", "web")
 PARENT = {"group": "", "kind": "Service", "name": "web"}
@@ -34,6 +34,7 @@ def test_an_accepted_route_says_so_in_the_words_of_the_specification() -> None:
         "Accepted": ("True", "Accepted"),
         "ResolvedRefs": ("True", "ResolvedRefs"),
         "Effective": ("True", "Effective"),
+        "Verdict": ("True", "Effective"),
     }
     assert status is not None
     assert status["parents"][0]["parentRef"] == PARENT
@@ -48,6 +49,18 @@ def test_a_conflict_and_dropped_rules_are_conditions() -> None:
 
     assert conflict["Accepted"] == ("False", "Conflicted")
     assert dropped["PartiallyInvalid"] == ("True", "UnsupportedValue")
+
+
+def test_the_verdict_in_few_words_names_who_goes_before() -> None:
+    older = Source("HTTPRoute", "shop", "older")
+    shadowed = Outcome(Verdict.SHADOWED, shadowed_by=older, parents=CONFLICT.parents)
+
+    status = route_status_of(shadowed, seen(), NOW)
+
+    assert status is not None
+    verdict = status["parents"][0]["conditions"][-1]
+    assert (verdict["type"], verdict["reason"]) == ("Verdict", "Shadowed")
+    assert verdict["message"] == "Shadowed by HTTPRoute/shop/older"
 
 
 def test_what_is_there_already_is_not_written_again() -> None:
@@ -73,4 +86,4 @@ def test_only_a_condition_that_turns_has_a_new_time() -> None:
 
     assert after is not None
     times = {item["type"]: item["lastTransitionTime"] for item in after["parents"][0]["conditions"]}
-    assert times == {"Accepted": LATER, "ResolvedRefs": NOW, "Effective": LATER}
+    assert times == {"Accepted": LATER, "ResolvedRefs": NOW, "Effective": LATER, "Verdict": LATER}

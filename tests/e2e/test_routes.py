@@ -182,9 +182,38 @@ def test_the_status_says_what_acts_and_what_does_not(routed: Stage) -> None:
         "Accepted": "Accepted",
         "ResolvedRefs": "ResolvedRefs",
         "Effective": "Partial",
+        "Verdict": "Partial",
     }
-    assert "ExtensionRef is not supported" in parent["conditions"][-1]["message"]
+    assert "ExtensionRef is not supported" in parent["conditions"][-2]["message"]
     assert "Partial" in routed.kubectl("get", "httproutes", "-n", SPACE)
+
+
+def test_a_route_that_another_goes_before_says_which_in_a_column(routed: Stage) -> None:
+    spec = {
+        "parentRefs": [{"group": "", "kind": "Service", "name": "web"}],
+        "rules": [{"backendRefs": [{"name": "web-v2", "port": 80}]}],
+    }
+    apart = {"group": "", "kind": "Service", "name": "web-v2"}
+    routes = [
+        {"kind": "GRPCRoute", "metadata": _meta("calls"), "spec": spec | {"parentRefs": [apart]}},
+        {"kind": "HTTPRoute", "metadata": _meta("late"), "spec": spec | {"parentRefs": [apart]}},
+        {"kind": "TCPRoute", "metadata": _meta("bytes"), "spec": spec},
+    ]
+    group = {"apiVersion": "gateway.networking.k8s.io/v1"}
+    routed.apply(yaml.safe_dump_all([group | item for item in routes]))
+
+    def shown(kind: str, name: str) -> str:
+        return routed.kubectl("get", kind, name, "-n", SPACE, "--no-headers")
+
+    try:
+        by_calls = "Shadowed by GRPCRoute/routes/calls"
+        assert eventually(lambda: by_calls in shown("httproute", "late"), within=15)
+        by_web = "Shadowed by HTTPRoute/routes/web"
+        assert eventually(lambda: by_web in shown("tcproute", "bytes"), within=15)
+        assert "Effective" in shown("grpcroute", "calls")
+    finally:
+        for item in routes:
+            routed.kubectl("delete", str(item["kind"]), item["metadata"]["name"], "-n", SPACE)
 
 
 def test_a_route_that_goes_takes_its_effect_with_it(routed: Stage) -> None:

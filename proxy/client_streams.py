@@ -21,7 +21,7 @@ from proxy.guard import Fields
 from proxy.heads2 import Heads, Pairs
 from proxy.heads2_app import AppHeads
 from proxy.hpack import Block
-from proxy.http1 import COLLECT, Request, Response
+from proxy.http1 import COLLECT, STRIP, Request, Response
 from proxy.http2 import Http2
 from proxy.http2_frames import (
     CALM,
@@ -80,13 +80,20 @@ class ClientStreams(Http2):
     )
 
     def __init__(
-        self, transport: Transport, pipeline: Pipeline, keeper: Keeper, limits: Limits = PEER
+        self,
+        transport: Transport,
+        pipeline: Pipeline,
+        keeper: Keeper,
+        limits: Limits = PEER,
+        *,
+        trust: int = STRIP,
     ) -> None:
+        """`trust` says what becomes of our fields in a stranger's requests."""
         super().__init__(transport, limits)
         self._pipeline = pipeline
         self._keeper = keeper
         self._now: Callable[[], float] = keeper.now
-        self._heads: Heads = AppHeads() if limits.is_stranger else Heads(trust=COLLECT)
+        self._heads: Heads = AppHeads(trust=trust) if limits.is_stranger else Heads(trust=COLLECT)
         writers: Any = heads2_app if limits.is_stranger else heads2
         self.response_pairs: Callable[[Response], Pairs] = writers.response_pairs
         self.trailer_pairs: Callable[[Fields], Pairs] = writers.trailer_pairs

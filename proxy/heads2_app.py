@@ -31,6 +31,7 @@ def _again(known: Request) -> Request:
     request.host = known.host
     request.length = known.length
     request.upgrade = known.upgrade
+    request.ours = known.ours
     return request
 
 
@@ -47,8 +48,8 @@ class AppHeads(Heads):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__(trust=STRIP)
+    def __init__(self, *, trust: int = STRIP) -> None:
+        super().__init__(trust=trust)
 
     def read_request(self, entries: Block, end: bool) -> Request:
         """One request head. Raises PeerError."""
@@ -84,6 +85,7 @@ class AppHeads(Heads):
             raise PeerError("too_many_fields", "too many header fields", status=431)
         if request.length is None:
             request.fields += CHUNKED
+        request.ours = self._ours
         self._reset()
         return request
 
@@ -160,11 +162,11 @@ class AppHeads(Heads):
             is_done = True
             if kind == PLAIN:
                 fields += flat
-            elif kind in (HOST, LENGTH, TE):
+            elif kind in (HOST, LENGTH, TE, OURS):
                 special(name, value)
             elif kind == TOO_LARGE:
                 raise PeerError("head_too_large", "header list too large", status=431)
-            elif kind != OURS:
+            else:
                 raise PeerError("bad_field", "a field that must not be in HTTP/2")
         return pseudo
 

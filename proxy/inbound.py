@@ -449,8 +449,7 @@ class InboundConnection:
             series.record(status, failed, error, exchange.started, now)
             observed = self._in.telemetry.observed
             if observed.credit > 0 and series.key.route != labels.PROBE_ROUTE:
-                request = exchange.request
-                observed.note(str(self._port), request.method, request.target, status, now)
+                observed.look(str(self._port), exchange, now)
         if self._in.access.is_on:
             self._in.access.write(
                 "inbound",

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from mesh.core.shapes import NOISE, Shape, collapse, path_of, shape_of
+from proxy.exchange import Exchange
 
 CREDIT: Final = 100  # requests looked at in a second
 MOST_KINDS: Final = 100  # of one place; folded when there are more
@@ -48,8 +49,15 @@ class Observed:
         """A second has gone by."""
         self.credit = CREDIT
 
+    def look(self, place: str, exchange: Exchange, now: float) -> None:
+        """Look at one request that is over, as its client sent it."""
+        request, journey = exchange.request, exchange.journey
+        if journey is not None and journey.original is not None:
+            request = journey.original
+        self.note(place, request.method, request.target, exchange.status, now)
+
     def note(self, place: str, method: bytes, target: bytes, status: int, now: float) -> None:
-        """Look at one request that is over."""
+        """The same of its parts."""
         self.credit -= 1
         path = target.partition(b"?")[0]
         if status in NOISE or status == 0 or len(path) > _LONGEST:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from time import monotonic
@@ -22,7 +21,7 @@ from typing import Any, Final
 from mesh.core.errors import PeerError
 from mesh.core.labels import H_OVERRIDE
 from mesh.core.model import Protocol, Update, View
-from mesh.core.names import join_address
+from mesh.core.names import join_address, names_a_port
 from mesh.core.report import SeriesKey
 from proxy import grpc, retry
 from proxy.access import AccessLog
@@ -60,7 +59,6 @@ from proxy.verdicts import Verdicts
 log = logging.getLogger(__name__)
 
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
-_IS_NAME: Final = re.compile(r"[a-z0-9.-]{3,250}:[0-9]{1,5}").fullmatch
 _HTTP: Final = (Verdict.HTTP1, Verdict.HTTP2)
 
 
@@ -225,7 +223,8 @@ class OutboundConnection:
 
     def _serve_http2(self) -> None:
         transport = Batching(self._transport, self._out.loop.call_soon)
-        client = ClientStreams(transport, self, self._out.keeper, STRANGER)
+        trust = COLLECT if self._out.is_ingress else STRIP
+        client = ClientStreams(transport, self, self._out.keeper, STRANGER, trust=trust)
         self._state.users += 1
         self._tcp.add(client)
         self._opening.take(client)
@@ -286,7 +285,7 @@ class OutboundConnection:
             if not exchange.is_over:
                 self.begin(exchange, state if known else self._state)
 
-        if _IS_NAME(name):
+        if names_a_port(name):
             self._out.targets.find(name, found)
         else:
             self.begin(exchange, self._state)
@@ -417,7 +416,7 @@ class OutboundConnection:
             plan.budget.earned += 1
         observed = self._out.telemetry.observed
         if observed.credit > 0 and plan.apex:
-            self._observe(exchange, plan, now)
+            observed.look(plan.apex, exchange, now)
         if failed or self._out.access.is_on:
             self._remember(exchange, now)
         if self._out.access.is_on:
@@ -428,14 +427,6 @@ class OutboundConnection:
                 identity="",
                 seconds=now - exchange.started,
             )
-
-    def _observe(self, exchange: Exchange, plan: Plan, now: float) -> None:
-        """Keep what kind of request this was, as the application sent it."""
-        request, journey = exchange.request, exchange.journey
-        if journey is not None and journey.original is not None:
-            request = journey.original
-        observed = self._out.telemetry.observed
-        observed.note(plan.apex, request.method, request.target, exchange.status, now)
 
     def _remember(self, exchange: Exchange, now: float) -> None:
         """Someone may ask about this one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mesh.core import labels
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAMED_PORT = re.compile(r"[a-z0-9.-]{3,250}:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,8 @@ def split_authority(authority: str) -> tuple[str, int | None]:
 def join_address(host: str, port: int) -> str:
     """`host:port`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def names_a_port(text: str) -> bool:
+    """Whether `text` reads as `name:port`, as a field of ingress controllers has it."""
+    return _NAMED_PORT.fullmatch(text) is not None

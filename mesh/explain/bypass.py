@@ -1,15 +1,16 @@
-"""Whether a request of this client passes its proxy at all; pure."""
+"""What annotations of the client do: whether its requests pass its proxy at all, and whether
+they choose their Service themselves; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from destination.facts import Key, as_mapping, key_of
+from destination.facts import Key, Pod, as_mapping, key_of
 from mesh.core.quantity import has_port, parse_ports
 from mesh.explain.question import Asker
-from mesh.inject.annotations import resolve
+from mesh.inject.annotations import Resolved, resolve
 from mesh.inject.config import InjectConfig
 
 _SKIP: Final = "mesh/skip-outbound-ports"
@@ -51,13 +52,24 @@ def find_bypass(annotations: Annotations, asker: Asker, port: int) -> str:
             f"{asker.workload} has no proxy (annotate its pod template or its namespace with "
             "mesh/inject: enabled)"
         )
-    names = {name: number for number, name in pod.port_names.items() if name}
-    texts = resolve(
-        annotations.pods.get(pod.key, {}),
-        annotations.namespaces.get(pod.namespace, {}),
-        annotations.config,
-        port_names=names,
-    )
+    texts = _resolved(annotations, pod)
     if has_port(parse_ports(texts[_SKIP]), port):
         return f"{_SKIP} of {asker.workload} lists port {port}"
     return ""
+
+
+def with_mode(annotations: Annotations, asker: Asker) -> Asker:
+    """The client, knowing whether it is an ingress controller."""
+    pod = asker.pod
+    if pod is None or not pod.control_namespace:
+        return asker
+    return replace(asker, is_ingress=_resolved(annotations, pod).is_ingress)
+
+
+def _resolved(annotations: Annotations, pod: Pod) -> Resolved:
+    return resolve(
+        annotations.pods.get(pod.key, {}),
+        annotations.namespaces.get(pod.namespace, {}),
+        annotations.config,
+        port_names={name: number for number, name in pod.port_names.items() if name},
+    )

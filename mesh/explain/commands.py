@@ -68,7 +68,7 @@ def explain(
     mesh explain --id 5d1f0c2a9b7e-1f
     """
     from mesh.core.errors import MeshError
-    from mesh.explain.bypass import find_bypass
+    from mesh.explain.bypass import find_bypass, with_mode
     from mesh.explain.decide import decide
     from mesh.explain.live import lines_of
     from mesh.explain.question import find_asker, parse_question
@@ -95,7 +95,7 @@ def explain(
         namespace = namespace or (None if workload else _namespace_of(choice))
     for fault in world.faults:
         click.echo(f"mesh explain: {fault.file}:{fault.line}: {fault.message}", err=True)
-    asker = find_asker(world.store, workload, namespace)
+    asker = with_mode(world.annotations, find_asker(world.store, workload, namespace))
     bypass = find_bypass(world.annotations, asker, question.port)
     expected = decide(world.store, world.snapshot, asker, question, draw)
     decision, source, told = expected, world.source, None

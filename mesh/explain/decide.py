@@ -30,7 +30,7 @@ from mesh.core.model import (
     Target,
     View,
 )
-from mesh.core.names import join_address
+from mesh.core.names import join_address, names_a_port, split_authority
 from mesh.core.route import (
     NoBackend,
     RouteTable,
@@ -46,6 +46,7 @@ from mesh.explain.reasons import describe, why_no_match, why_unmet
 from proxy.answer import Outcome, origin_of
 from proxy.patterns import compile_pattern
 
+_OVERRIDE: Final = H_OVERRIDE.decode()
 THE_SERVICE: Final = "the Service itself"
 _NOTHING: Final = Policy()
 _BY_CONNECTION: Final = (Protocol.OPAQUE, Protocol.TLS)
@@ -137,11 +138,16 @@ def decide(
 
     Raises MeshError for a host or port that nothing answers to.
     """
+    chosen = _chosen(snapshot, asker, question, view)
+    if chosen is not None:
+        note = f"{_OVERRIDE} of an ingress controller: goes to {question.override}"
+        target = chosen.targets[question.override]
+        return _routed(store, snapshot, asker, question, draw, chosen, target, (note,))
     host, aliases = resolve_host(store, question.host, asker.namespace)
     key = find_service(store, snapshot, host, asker.namespace)
     facts = store.services[key] if key is not None else None
     address, notes = _dialled(store, snapshot, host, question.port, facts)
-    notes = (*aliases, *_not_replayed(question), *notes)
+    notes = (*aliases, *_not_chosen(asker, question), *notes)
     if not address:
         return Decision(
             question, asker, "outside", notes=notes, involved=involved(store, snapshot, key)
@@ -185,7 +191,7 @@ def _routed(
         asker,
         "service",
         address=target.address,
-        service=unit.ports[question.port].service,
+        service=unit.ports[split_authority(target.authority)[1] or 0].service,
         protocol=target.protocol,
         is_per_request=is_per_request,
         rules=tuple(_rules_tried(target, head, found)) if is_per_request else (),
@@ -395,12 +401,26 @@ def _dialled(
     return join_address(address, port), tuple(notes)
 
 
-def _not_replayed(question: Question) -> Iterator[str]:
-    override = H_OVERRIDE.decode()
-    if any(name.lower() == override for name, _ in question.headers):
+def _chosen(snapshot: Snapshot, asker: Asker, question: Question, view: View | None) -> View | None:
+    """The view with the Service that a header asks for, where the client is an ingress
+    controller and there is one; the host of the request does not count then."""
+    name = question.override
+    if not asker.is_ingress or question.encrypted or not names_a_port(name):
+        return None
+    if view is None or name not in view.targets:
+        view = look(snapshot, _client_of(asker), [name], version=1).view
+    return view if view.targets[name].rules else None
+
+
+def _not_chosen(asker: Asker, question: Question) -> Iterator[str]:
+    if not question.override:
+        return
+    if asker.is_ingress:
+        yield f"{_OVERRIDE}: {question.override[:80]} is no Service port here, and is passed over"
+    else:
         yield (
-            f"{override} counts in ingress mode only and is not followed here: "
-            "ask with the URL of the Service that it names"
+            f"{_OVERRIDE} counts for pods in ingress mode only (mesh/inject: ingress): name one "
+            "with --from"
         )
 
 

@@ -14,6 +14,8 @@ from destination.facts import Key, Pod
 from destination.snapshot import Snapshot
 from destination.store import Store
 from mesh.core.errors import ConfigError, MeshError
+from mesh.core.labels import H_OVERRIDE
+from proxy.guard import is_ours
 from proxy.heads import RequestHead
 from proxy.http1 import COLON, CRLF, Request
 
@@ -40,6 +42,13 @@ class Question:
     headers: tuple[tuple[str, str], ...] = ()
     encrypted: bool = False  # https: the proxy sees only bytes
 
+    @property
+    def override(self) -> str:
+        """The Service port that an ingress controller asks for in a header, else ""."""
+        wanted = H_OVERRIDE.decode()
+        values = [value for name, value in self.headers if name.lower() == wanted]
+        return values[-1].strip().lower() if values else ""
+
     def head(self) -> RequestHead:
         """The head as the proxy's own parser would give it to the evaluator."""
         return RequestHead(self.request())
@@ -48,7 +57,9 @@ class Question:
         """The request as the proxy's own parser would give it to filters."""
         fields: list[bytes] = []
         for name, value in (("Host", self.host), *self.headers):
-            fields += (name.encode("latin-1"), COLON, value.encode("latin-1", "replace"), CRLF)
+            key = name.encode("latin-1")
+            if not is_ours(key):  # the client's proxy takes these away, whoever wrote them
+                fields += (key, COLON, value.encode("latin-1", "replace"), CRLF)
         target = self.target.encode("latin-1", "replace")
         request = Request(self.method.encode(), target, fields)
         request.host = self.host.encode("latin-1", "replace")
@@ -96,6 +107,7 @@ class Asker:
     namespace: str
     workload: str = ""
     pod: Pod | None = None
+    is_ingress: bool = False  # its requests choose their Service by a header
 
 
 def find_asker(store: Store, workload: str, namespace: str | None) -> Asker:

@@ -17,7 +17,7 @@ from mesh.core.errors import ConfigError, MeshError
 from mesh.core.match import compile_condition
 from mesh.core.model import Condition
 from mesh.core.route import RouteTable, choose
-from mesh.explain.bypass import find_bypass
+from mesh.explain.bypass import find_bypass, with_mode
 from mesh.explain.commands import explain
 from mesh.explain.decide import Decision, decide
 from mesh.explain.expected import complete
@@ -338,15 +338,52 @@ def test_a_name_below_a_headless_service_is_that_pod(host: str) -> None:
         ask(objects, "http://db-7.db:8080/")
 
 
-def test_an_override_of_ingress_controllers_is_said_not_to_be_followed() -> None:
-    found = compiled(manifests([("web", 1)], []))
-    asker = find_asker(found.store, "", None)
-    headers = ("L5d-Dst-Override: web-v1.shop.svc.cluster.local:80",)
-    question = parse_question("GET", "http://web/", headers)
+OVERRIDE = "L5d-Dst-Override: web-v1.shop.svc.cluster.local:80"
 
-    decision = decide(found.store, found.snapshot, asker, question, None)
 
-    assert "l5d-dst-override counts in ingress mode only" in decision.notes[0]
+def overridden(
+    switch: str, override: str = OVERRIDE, url: str = "http://other.example/"
+) -> Decision:
+    objects = [*manifests([("web", 1)], []), *workload("client")]
+    for obj in objects:
+        if obj["kind"] == "Deployment" and obj["metadata"]["name"] == "client":
+            obj["spec"]["template"]["metadata"]["annotations"] = {"mesh/inject": switch}
+    found = compiled(objects)
+    asker = with_mode(found.annotations, find_asker(found.store, "deploy/client", None))
+    question = parse_question("GET", url, (override,))
+    return decide(found.store, found.snapshot, asker, question, None)
+
+
+def test_an_ingress_controllers_request_goes_to_the_service_that_it_names() -> None:
+    decision = overridden("ingress")
+
+    assert (decision.where, decision.address) == ("service", "web-v1.shop.svc.cluster.local:80")
+    assert decision.leaves[0].authority == "web-v1.shop.svc.cluster.local:80"
+    assert "goes to web-v1.shop" in decision.notes[0]
+
+
+def test_a_name_that_is_no_service_is_passed_over_as_the_proxy_does() -> None:
+    decision = overridden(
+        "ingress", "l5d-dst-override: gone.shop.svc.cluster.local:80", "http://web/"
+    )
+
+    assert decision.address != "gone.shop.svc.cluster.local:80"
+    assert decision.where == "service"
+    assert "passed over" in decision.notes[0]
+
+
+def test_other_pods_cannot_choose_and_explain_says_so() -> None:
+    decision = overridden("enabled", url="http://web/")
+
+    assert decision.leaves[0].authority == "web.shop.svc.cluster.local:80"
+    assert "l5d-dst-override counts for pods in ingress mode only" in decision.notes[0]
+
+
+def test_fields_that_only_the_mesh_may_send_meet_no_rule() -> None:
+    question = parse_question("GET", "http://web/", ("mesh-attempt: 2", "x-a: 1"))
+
+    assert question.head().values("mesh-attempt") == []
+    assert question.head().values("x-a") == ["1"]
 
 
 def test_an_external_name_of_a_service_here_is_that_service() -> None:

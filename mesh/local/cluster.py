@@ -20,8 +20,8 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Options:
     pod_cidr: str = ""
     service_cidr: str = ""
     ipv6: bool = True
+    images: Mapping[str, Path] = field(default_factory=dict)
+    """Image name -> folder of packages that its containers run instead of ours."""
 
 
 def default_state() -> Path:
@@ -134,6 +136,8 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
     """
     _need_root()
     _need_tools()
+    options = options or Options()
+    images = _images(options)
     folder = _folder(state)
     _make_folder(folder)
     with _lock(folder) as lock:
@@ -142,8 +146,8 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
         _clean(folder)
         _wait_for_link(folder)
         for attempt in range(_TRIES):
-            ranges = _ranges(folder, options or Options())
-            cluster = _start(folder, ranges, lock, retry=attempt < _TRIES - 1)
+            config = _config(folder, _ranges(folder, options), lock) | {"images": images}
+            cluster = _start(folder, config, lock, retry=attempt < _TRIES - 1)
             if cluster is not None:
                 return cluster
     raise MeshError("no address ranges stayed free: other clusters start at the same time")
@@ -247,13 +251,23 @@ def _python() -> dict[str, Any]:
     }
 
 
-def _config(folder: Path, ranges: Ranges, ready: int, lock: int) -> dict[str, Any]:
+def _images(options: Options) -> dict[str, str]:
+    """Raises MeshError for a folder that holds no packages of ours."""
+    for name, folder in options.images.items():
+        if not (folder / "mesh" / "__init__.py").exists():
+            raise MeshError(
+                f"--image {name}: expected a folder with the packages of a lightmesh, made by "
+                f"pip install --no-deps --target {folder} WHEEL"
+            )
+    return {name: os.path.realpath(folder) for name, folder in options.images.items()}
+
+
+def _config(folder: Path, ranges: Ranges, lock: int) -> dict[str, Any]:
     python = _python()
     return {
         "state": str(folder),
         "ranges": asdict(ranges),
         "link": _link(folder),
-        "ready": ready,
         "lock": lock,
         "python": python,
         "source": python["source"],
@@ -268,11 +282,10 @@ def _config(folder: Path, ranges: Ranges, ready: int, lock: int) -> dict[str, An
     }
 
 
-def _start(folder: Path, ranges: Ranges, lock: int, *, retry: bool) -> Cluster | None:
+def _start(folder: Path, config: dict[str, Any], lock: int, *, retry: bool) -> Cluster | None:
     """Start the node; None when a range was taken in the meantime and `retry` is set."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    config = _config(folder, ranges, writing, lock)
-    starter = _spawn_starter(folder, config, (writing, lock))
+    starter = _spawn_starter(folder, config | {"ready": writing}, (writing, lock))
     os.close(writing)
     pid = 0
     try:

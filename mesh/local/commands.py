@@ -34,7 +34,16 @@ def local() -> None:
 @click.option("--pod-cidr", default="", help="Range of pods, IPv4.  [default: picked free]")
 @click.option("--service-cidr", default="", help="Range of Services, IPv4.  [default: picked free]")
 @click.option("--ipv6/--no-ipv6", default=True, show_default=True, help="IPv6 beside IPv4.")
-def up(state: Path | None, pod_cidr: str, service_cidr: str, ipv6: bool) -> None:
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Containers of this image run the packages in FOLDER: another version of the mesh.",
+)
+def up(
+    state: Path | None, pod_cidr: str, service_cidr: str, ipv6: bool, images: tuple[str, ...]
+) -> None:
     """Start the embedded cluster, or find it running.
 
     \b
@@ -42,8 +51,17 @@ def up(state: Path | None, pod_cidr: str, service_cidr: str, ipv6: bool) -> None
     """
     from mesh.local import cluster
 
-    info = cluster.up(state, cluster.Options(pod_cidr, service_cidr, ipv6))
+    chosen = cluster.Options(pod_cidr, service_cidr, ipv6, dict(map(_image, images)))
+    info = cluster.up(state, chosen)
     click.echo(f"up: export KUBECONFIG={info.kubeconfig}")
+
+
+def _image(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER. Raises click.UsageError."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise click.UsageError(f'--image: expected NAME=FOLDER, got "{text}"')
+    return name, Path(folder)
 
 
 @local.command()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tests.cluster.cache import BuildError
 from tests.cluster.figures import print_figures
-from tests.cluster.images import mesh_image
+from tests.cluster.images import mesh_image, previous_image
 from tests.cluster.node import lifecycle
 from tests.cluster.node.parts import Say, make_parts
 from tests.cluster.node.plan import Plan
@@ -41,7 +41,9 @@ def _timed() -> Say:
 def _parts(_: str) -> int:
     """Only make what takes long: programs, roots and images."""
     lifecycle.check_machine()
-    make_parts(_timed())
+    say = _timed()
+    make_parts(say)
+    say(f"the release before, {previous_image().name}")
     return 0
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tests.cluster.build import COREDNS, PAUSE, built
 from tests.cluster.cache import BuildError, folder_of, kept
 from tests.cluster.debian import check_mmdebstrap, make_root, run_inside, run_logged
 from tests.cluster.oci import Image, write_image, write_layer
+from tests.support.previous import previous_release, sources_of
 
 REPOSITORY: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("mesh", "init", "proxy", "identity", "destination")
@@ -45,7 +44,7 @@ def mesh_image(sources: Path = REPOSITORY) -> Made:
     """
     if os.geteuid() != 0:
         raise BuildError("making the image unpacks a root file system: run it as root")
-    decides = _contents(sources) | _dependencies(sources) | _base(sources)
+    decides = _contents(sources) | _dependencies(REPOSITORY) | _base(REPOSITORY)
     folder = folder_of("image-mesh", decides)
     name = f"docker.io/lightmesh/mesh:{folder.name.rpartition('-')[2]}"
     image = Image(
@@ -59,16 +58,13 @@ def mesh_image(sources: Path = REPOSITORY) -> Made:
     )
 
 
-def image_of(reference: str) -> Made:
-    """Our image of a commit or tag of this repository. Raises BuildError."""
-    with tempfile.TemporaryDirectory() as folder:
-        archive = ["git", "-C", str(REPOSITORY), "archive", reference]
-        packed = subprocess.run(archive, capture_output=True, check=False)
-        if packed.returncode != 0:
-            said = packed.stderr.decode(errors="replace").strip()
-            raise BuildError(f"no sources of {reference}: {said}")
-        subprocess.run(["tar", "x", "-C", folder], input=packed.stdout, check=True)
-        return mesh_image(Path(folder))
+def previous_image() -> Made:
+    """Our image of the release before this one: its wheel on the layers of today's image.
+
+    Raises BuildError.
+    """
+    with sources_of(previous_release()) as sources:
+        return mesh_image(sources)
 
 
 def coredns_image() -> Made:
@@ -93,7 +89,7 @@ def _single(name: str, binary: Path) -> Made:
 
 
 def _make_mesh(made: Path, image: Image, folder: Path, sources: Path) -> None:
-    builder = _builder(sources)
+    builder = _builder(REPOSITORY)
     changes = made.with_name("changes")
     run_inside(
         builder,
@@ -105,7 +101,7 @@ def _make_mesh(made: Path, image: Image, folder: Path, sources: Path) -> None:
     ours = made.with_name("ours.tar")
     write_layer(ours, {"/opt/mesh": changes / "upper" / "opt" / "mesh"})
     libraries = _layer(builder, {"/opt/mesh": builder / "opt" / "mesh"})
-    base = _base_root(sources)
+    base = _base_root(REPOSITORY)
     write_image(made, image, [_layer(base, {"/": base}), libraries, ours])
 
 

@@ -17,9 +17,10 @@ from mesh.inject.config import DEFAULT_IMAGE
 from mesh.local import cluster
 from mesh.local.demo import find_kubectl
 from tests.cluster.cache import BuildError
-from tests.cluster.images import mesh_image
+from tests.cluster.images import mesh_image, previous_image
 from tests.cluster.node import lifecycle
 from tests.e2e.stage import Stage
+from tests.support.previous import packages_of, previous_release
 
 VARIABLE = "MESH_E2E_ON"
 NODE = "e2e"  # its name; one that runs already is used and kept
@@ -34,9 +35,21 @@ def embedded(folder: Path) -> Iterator[Stage]:
     if kubectl is None:
         pytest.skip("end-to-end tests need kubectl 1.28 or newer in PATH")
     state = folder / "state"
-    info = cluster.up(state=state)
+    release = previous_release()
+    older = DEFAULT_IMAGE.rpartition(":")[0] + f":{release.version}"
     try:
-        yield Stage(info.kubeconfig, kubectl, DEFAULT_IMAGE)
+        images, problem = {older: packages_of(release)}, ""
+    except BuildError as error:
+        images, problem = {}, str(error)
+
+    def previous() -> str:
+        if problem:
+            raise BuildError(problem)
+        return older
+
+    info = cluster.up(state, cluster.Options(images=images))
+    try:
+        yield Stage(info.kubeconfig, kubectl, DEFAULT_IMAGE, previous=previous)
     finally:
         cluster.down(state)
 
@@ -57,7 +70,13 @@ def node(_: Path) -> Iterator[Stage]:
         pytest.exit(f"make test-cluster: {error}", returncode=1)
     try:
         flags = ("--image", image.name, "--image-pull-policy", "Never")
-        yield Stage(plan.kubeconfig, kubectl, image.name, flags)
+
+        def previous() -> str:
+            made = previous_image()
+            lifecycle.import_image(plan, made)
+            return made.name
+
+        yield Stage(plan.kubeconfig, kubectl, image.name, flags, previous)
     finally:
         if not kept:
             lifecycle.down(NODE)

@@ -29,6 +29,8 @@ class Stage:
     kubectl_path: str
     image: str
     install_flags: tuple[str, ...] = ()
+    previous: Callable[[], str] = str
+    """Makes the image of the release before known to the cluster; its name. Raises BuildError."""
     addresses: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     @property

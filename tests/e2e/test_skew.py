@@ -1,60 +1,72 @@
 """Proxies and control plane of this version and of the release before, in both directions.
 
-The release before is the newest tag, or what MESH_E2E_PREVIOUS names.
+`tests/previous-release` names it. Traffic, splits and mutual TLS, and no failed request.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import yaml
 
 from mesh.core import labels
 from mesh.local.shop import manifests
-from tests.cluster.images import REPOSITORY, image_of
-from tests.cluster.node import lifecycle
-from tests.e2e.backends import NODE
-from tests.e2e.stage import Stage
+from tests.cluster.cache import BuildError
+from tests.e2e.stage import Stage, eventually
+from tests.support.previous import previous_release, run_previous
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
-VARIABLE = "MESH_E2E_PREVIOUS"
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
+WORKLOADS = ("catalogue-v1", "catalogue-v2", "gateway", "orders", "stock")
 
 
 @pytest.fixture(scope="module")
 def previous(stage: Stage) -> str:
-    """The image of the release before, known to the node."""
-    describe = ("git", "-C", str(REPOSITORY), "describe", "--tags", "--abbrev=0", "HEAD^")
-    tag = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
-    reference = os.environ.get(VARIABLE) or tag
-    if not reference:
-        pytest.skip(f"there is no release before this one; {VARIABLE} names a commit to take")
-    plan, made = lifecycle.find(NODE), image_of(reference)
-    assert plan is not None
-    lifecycle.import_image(plan, made)
-    return made.name
+    """The image of the release before, known to the cluster."""
+    try:
+        return stage.previous()
+    except BuildError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @contextmanager
-def under_load(stage: Stage) -> Iterator[None]:
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load("/resume?rate=200&target=catalogue", "POST")
+def under_load(stage: Stage, target: str = "catalogue") -> Iterator[None]:
+    """200 requests a second, none of which may fail; the catalogue is split."""
+    _split(stage, 100, 0)
+    stage.load(f"/resume?rate=200&target={target}", "POST")
+    eventually(lambda: stage.load("/stats")["ok"] > 100)
     began, before = time.time(), stage.load("/stats")
     try:
         yield
         rows = stage.load(f"/recent?since={began}")
-        assert [row for row in rows if row[2] != 200] == []
+        assert [row for row in rows if not 200 <= row[2] < 400] == []
         assert stage.load("/stats")["failed"] == before["failed"]
     finally:
         stage.load("/resume?rate=20", "POST")
         stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
+
+
+def _split(stage: Stage, v1: int, v2: int) -> None:
+    stage.apply(yaml.safe_dump_all(manifests.split(v1, v2)))
+
+
+def _follows_a_split(stage: Stage) -> None:
+    """The load generator's proxy sends all requests to the version that has the weight."""
+    for wanted, weights in (("v2", (0, 100)), ("v1", (100, 0))):
+        _split(stage, *weights)
+        eventually(functools.partial(_is_served_by, stage, wanted), within=15.0)
+
+
+def _is_served_by(stage: Stage, version: str) -> bool:
+    """Whether this one alone answered the last requests."""
+    return {row[1] for row in stage.load(f"/recent?since={time.time() - 0.5}")} == {version}
 
 
 def _roll(stage: Stage, namespace: str, *deployments: str) -> None:
@@ -63,21 +75,61 @@ def _roll(stage: Stage, namespace: str, *deployments: str) -> None:
         stage.kubectl("rollout", "status", what, "-n", namespace, "--timeout=120s")
 
 
-def _choose_proxy(stage: Stage, image: str | None) -> None:
-    """Give the catalogue's pods this proxy (None: the control plane's own)."""
+def _choose_proxy(stage: Stage, image: str | None, *deployments: str) -> None:
+    """Give these workloads new pods with this proxy (None: the control plane's own)."""
     annotations = {"mesh/proxy-image": image, "rolled": str(time.time())}
-    patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-    chosen = ("deployment", "catalogue-v1", "-n", "shop")
-    stage.kubectl("patch", *chosen, "--type=merge", "-p", json.dumps(patch))
-    _roll(stage, "shop", "catalogue-v1")
+    patch = json.dumps({"spec": {"template": {"metadata": {"annotations": annotations}}}})
+    for name in deployments:
+        stage.kubectl("patch", "deployment", name, "-n", "shop", "--type=merge", "-p", patch)
+    _roll(stage, "shop", *deployments)
+
+
+def _proxies(stage: Stage, app: str) -> dict[str, str]:
+    """Pods and the versions that their proxies say of themselves."""
+    return {
+        pod["metadata"]["name"]: _version_of(stage, pod)
+        for pod in stage.pods(f"app={app}")
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def _metrics(stage: Stage, pod: Any) -> list[str]:
+    address = pod["status"]["podIP"], labels.ADMIN_PORT
+    return stage.ask(address, "/metrics")[2].decode().splitlines()
+
+
+def _version_of(stage: Stage, pod: Any) -> str:
+    (line,) = (line for line in _metrics(stage, pod) if line.startswith("proxy_build_info{"))
+    return line.partition('version="')[2].partition('"')[0]
+
+
+def _is_encrypted(stage: Stage) -> None:
+    """What the load generator's proxy sent has been mutually authenticated, all of it."""
+    (pod,) = stage.pods("app=load")
+    lines = [line for line in _metrics(stage, pod) if line.startswith("request_total{")]
+    sent = [line for line in lines if 'direction="outbound"' in line and "target_addr=" in line]
+    assert sent
+    assert all('tls="true"' in line and "server_id=" in line for line in sent)
 
 
 def test_proxies_of_the_release_before_work_with_this_control_plane(
     stage: Stage, previous: str
 ) -> None:
+    """As clients, as servers, and beside each other."""
+    _choose_proxy(stage, previous, "load")
+    try:
+        with under_load(stage):
+            _follows_a_split(stage)  # the client is old
+            _choose_proxy(stage, previous, "catalogue-v1")
+            assert set(_proxies(stage, "load").values()) == {previous_release().version}
+            _follows_a_split(stage)  # client and server
+            _is_encrypted(stage)
+    finally:
+        _choose_proxy(stage, None, "load")
     with under_load(stage):
-        _choose_proxy(stage, previous)
-        _choose_proxy(stage, None)
+        _follows_a_split(stage)  # the server
+        _is_encrypted(stage)
+        _choose_proxy(stage, None, "catalogue-v1")
 
 
 def test_proxies_of_this_release_work_with_the_control_plane_before(
@@ -85,8 +137,40 @@ def test_proxies_of_this_release_work_with_the_control_plane_before(
 ) -> None:
     newer = ("--set", f"proxy.image={stage.image}", "--set", "proxy.imagePullPolicy=Never")
     with under_load(stage):
-        stage.apply(stage.mesh("upgrade", "--image", previous, *newer))
+        stage.apply(_install_previous(stage, previous, *newer))
+        try:
+            _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+            _choose_proxy(stage, None, "catalogue-v1")
+            _follows_a_split(stage)
+            _is_encrypted(stage)
+        finally:
+            stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
+            _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+
+
+def test_an_upgrade_from_the_release_before_loses_no_request(stage: Stage, previous: str) -> None:
+    """First the control plane, then every workload."""
+    stage.apply(_install_previous(stage, previous))
+    _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+    _choose_proxy(stage, None, *WORKLOADS, "load")
+    assert set(_proxies(stage, "catalogue").values()) == {previous_release().version}
+
+    with under_load(stage, "gateway"):
+        plan = stage.mesh("upgrade", *stage.install_flags, "--plan")
+        stage.apply(stage.mesh("upgrade", *stage.install_flags))
         _roll(stage, labels.MESH_NAMESPACE, *PARTS)
-        _choose_proxy(stage, None)
-        stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
-        _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+        for name in WORKLOADS:
+            _choose_proxy(stage, None, name)
+
+    _choose_proxy(stage, None, "load")
+    assert f"control plane: version {previous_release().version} -> " in plan
+    assert "~ Deployment mesh/mesh-identity" in plan
+    assert previous_release().version not in _proxies(stage, "catalogue").values()
+    stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
+    assert stage.mesh("upgrade", "--plan").startswith("= ")
+
+
+def _install_previous(stage: Stage, image: str, *flags: str) -> str:
+    """What the release before prints for its own `mesh install`."""
+    policy = ("--image", image, "--image-pull-policy", "Never")
+    return run_previous("-m", "mesh", "install", *policy, *flags, environ=stage.environ)

@@ -38,7 +38,10 @@ _CORE_VIEW: Final = [
     "services/status",
 ]
 _CORE_EDIT: Final = ["configmaps", "events", "secrets", "serviceaccounts", "services"]
-_APPS: Final = ["deployments", "deployments/scale", "replicasets", "replicasets/scale"]
+_SCALED: Final = ("deployments", "replicasets", "statefulsets")
+_APPS: Final = ["daemonsets", *_SCALED, *(f"{name}/scale" for name in _SCALED)]
+_APPS_STATUS: Final = [f"{name}/status" for name in ("daemonsets", *_SCALED)]
+_BATCH: Final = ["cronjobs", "jobs"]
 
 
 def ensure(store: Store, cluster_ips: ClusterIPs, *, port: int = 443) -> None:
@@ -170,7 +173,8 @@ def _view_rules() -> list[Object]:
     return [
         _rule([""], _CORE_VIEW, _READ),
         _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
-        _rule(["apps"], [*_APPS, "deployments/status", "replicasets/status"], _READ),
+        _rule(["apps"], [*_APPS, *_APPS_STATUS], _READ),
+        _rule(["batch"], [*_BATCH, *(f"{name}/status" for name in _BATCH)], _READ),
         _rule(["policy"], ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),
         _rule(["networking.k8s.io"], ["networkpolicies"], _READ),
     ]

@@ -17,7 +17,8 @@ Cells = Callable[[Object, float], list[Any]]
 _NAME: Final = Column("Name", "string", format="name", description="Name of the object")
 
 
-def _columns(*names: str, wide: Iterable[str] = ()) -> tuple[Column, ...]:
+def columns(*names: str, wide: Iterable[str] = ()) -> tuple[Column, ...]:
+    """Columns of these names; `wide` ones are shown by `-o wide`."""
     plain = tuple(Column(name, _TYPES.get(name, "string")) for name in names)
     return plain + tuple(Column(name, "string", priority=1) for name in wide)
 
@@ -193,7 +194,8 @@ def _pod(pod: Object, now: float) -> list[Any]:
     ]
 
 
-def _images(obj: Object) -> tuple[str, str]:
+def images(obj: Object) -> tuple[str, str]:
+    """Names and images of a template's containers."""
     spec = ((obj.get("spec") or {}).get("template") or {}).get("spec") or {}
     found = spec.get("containers") or ()
     return ",".join(c.get("name", "") for c in found), ",".join(c.get("image", "") for c in found)
@@ -201,28 +203,28 @@ def _images(obj: Object) -> tuple[str, str]:
 
 def _deployment(obj: Object, now: float) -> list[Any]:
     spec, state = obj.get("spec") or {}, obj.get("status") or {}
-    names, images = _images(obj)
+    names, shown = images(obj)
     return [
         f"{state.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
         str(state.get("updatedReplicas", 0)),
         str(state.get("availableReplicas", 0)),
         age(obj, now),
         names,
-        images,
+        shown,
         format_labels(spec.get("selector")),
     ]
 
 
 def _replica_set(obj: Object, now: float) -> list[Any]:
     spec, state = obj.get("spec") or {}, obj.get("status") or {}
-    names, images = _images(obj)
+    names, shown = images(obj)
     return [
         spec.get("replicas", 0),
         state.get("replicas", 0),
         str(state.get("readyReplicas", 0)),
         age(obj, now),
         names,
-        images,
+        shown,
         format_labels(spec.get("selector")),
     ]
 
@@ -369,23 +371,23 @@ _ADMISSION: Final = "admissionregistration.k8s.io"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _WORKLOAD_WIDE: Final = ("Containers", "Images", "Selector")
 _BINDING: Final = (
-    _columns("Role", "Age", wide=("Users", "Groups", "ServiceAccounts")),
+    columns("Role", "Age", wide=("Users", "Groups", "ServiceAccounts")),
     _binding,
 )
-_CREATED: Final = (_columns("Created At"), _created)
+_CREATED: Final = (columns("Created At"), _created)
 _ONLY_AGE: Final[tuple[tuple[Column, ...], Cells]] = (
-    _columns("Age"),
+    columns("Age"),
     lambda obj, now: [age(obj, now)],
 )
 _WEBHOOKS: Final[tuple[tuple[Column, ...], Cells]] = (
-    _columns("Webhooks", "Age"),
+    columns("Webhooks", "Age"),
     lambda obj, now: [len(obj.get("webhooks") or ()), age(obj, now)],
 )
 
 # After Name, which is always first, but for events.
 TABLE: Final[Mapping[str, tuple[tuple[Column, ...], Cells]]] = {
     "pods": (
-        _columns(
+        columns(
             "Ready",
             "Status",
             "Restarts",
@@ -395,36 +397,36 @@ TABLE: Final[Mapping[str, tuple[tuple[Column, ...], Cells]]] = {
         _pod,
     ),
     "deployments.apps": (
-        _columns("Ready", "Up-to-date", "Available", "Age", wide=_WORKLOAD_WIDE),
+        columns("Ready", "Up-to-date", "Available", "Age", wide=_WORKLOAD_WIDE),
         _deployment,
     ),
     "replicasets.apps": (
-        _columns("Desired", "Current", "Ready", "Age", wide=_WORKLOAD_WIDE),
+        columns("Desired", "Current", "Ready", "Age", wide=_WORKLOAD_WIDE),
         _replica_set,
     ),
     "services": (
-        _columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", wide=("Selector",)),
+        columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Age", wide=("Selector",)),
         _service,
     ),
     "endpointslices.discovery.k8s.io": (
-        _columns("AddressType", "Ports", "Endpoints", "Age"),
+        columns("AddressType", "Ports", "Endpoints", "Age"),
         _endpoint_slice,
     ),
-    "configmaps": (_columns("Data", "Age"), lambda o, now: [_data_size(o), age(o, now)]),
+    "configmaps": (columns("Data", "Age"), lambda o, now: [_data_size(o), age(o, now)]),
     "secrets": (
-        _columns("Type", "Data", "Age"),
+        columns("Type", "Data", "Age"),
         lambda o, now: [o.get("type", ""), _data_size(o), age(o, now)],
     ),
     "serviceaccounts": (
-        _columns("Secrets", "Age"),
+        columns("Secrets", "Age"),
         lambda o, now: [len(o.get("secrets") or ()), age(o, now)],
     ),
     "namespaces": (
-        _columns("Status", "Age"),
+        columns("Status", "Age"),
         lambda o, now: [(o.get("status") or {}).get("phase", ""), age(o, now)],
     ),
     "nodes": (
-        _columns(
+        columns(
             "Status",
             "Roles",
             "Age",
@@ -435,16 +437,16 @@ TABLE: Final[Mapping[str, tuple[tuple[Column, ...], Cells]]] = {
     ),
     "events": (
         (
-            *_columns("Last Seen", "Type", "Reason", "Object"),
-            *_columns(wide=("Subobject", "Source")),
-            *_columns("Message"),
-            *_columns(wide=("First Seen", "Count")),
+            *columns("Last Seen", "Type", "Reason", "Object"),
+            *columns(wide=("Subobject", "Source")),
+            *columns("Message"),
+            *columns(wide=("First Seen", "Count")),
             replace(_NAME, priority=1),
         ),
         _event,
     ),
     "leases.coordination.k8s.io": (
-        _columns("Holder", "Age"),
+        columns("Holder", "Age"),
         lambda o, now: [(o.get("spec") or {}).get("holderIdentity", ""), age(o, now)],
     ),
     f"roles.{_RBAC}": _CREATED,
@@ -455,15 +457,15 @@ TABLE: Final[Mapping[str, tuple[tuple[Column, ...], Cells]]] = {
     f"mutatingwebhookconfigurations.{_ADMISSION}": _WEBHOOKS,
     f"validatingwebhookconfigurations.{_ADMISSION}": _WEBHOOKS,
     "poddisruptionbudgets.policy": (
-        _columns("Min Available", "Max Unavailable", "Allowed Disruptions", "Age"),
+        columns("Min Available", "Max Unavailable", "Allowed Disruptions", "Age"),
         _budget,
     ),
     "priorityclasses.scheduling.k8s.io": (
-        _columns("Value", "Global-Default", "Age", "PreemptionPolicy"),
+        columns("Value", "Global-Default", "Age", "PreemptionPolicy"),
         _priority,
     ),
     "networkpolicies.networking.k8s.io": (
-        _columns("Pod-Selector", "Age"),
+        columns("Pod-Selector", "Age"),
         lambda o, now: [
             format_labels((o.get("spec") or {}).get("podSelector")) or "<none>",
             age(o, now),

@@ -158,6 +158,52 @@ def _replica_set(obj: Object) -> None:
     obj.setdefault("status", {}).setdefault("replicas", 0)
 
 
+def _stateful_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    values = {"replicas": 1, "podManagementPolicy": "OrderedReady", "revisionHistoryLimit": 10}
+    _fill(spec, {**values, "updateStrategy": {}})
+    strategy = spec["updateStrategy"]
+    _fill(strategy, {"type": "RollingUpdate"})
+    if strategy["type"] == "RollingUpdate":
+        _fill(strategy, {"rollingUpdate": {}})
+        _fill(strategy["rollingUpdate"], {"partition": 0})
+    retention = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    _fill(spec, {"persistentVolumeClaimRetentionPolicy": retention})
+    _template(spec)
+    obj.setdefault("status", {}).setdefault("replicas", 0)
+
+
+def _daemon_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _fill(spec, {"revisionHistoryLimit": 10, "updateStrategy": {}})
+    strategy = spec["updateStrategy"]
+    _fill(strategy, {"type": "RollingUpdate"})
+    if strategy["type"] == "RollingUpdate":
+        _fill(strategy, {"rollingUpdate": {}})
+        _fill(strategy["rollingUpdate"], {"maxSurge": 0, "maxUnavailable": 1})
+    _template(spec)
+
+
+def _job(obj: Object) -> None:
+    _job_spec(obj.setdefault("spec", {}))
+
+
+def _job_spec(spec: Object) -> None:
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    _fill(spec, {"parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed"})
+    _fill(spec, {"suspend": False, "podReplacementPolicy": "TerminatingOrFailed"})
+    _template(spec)
+
+
+def _cron_job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    limits = {"successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}
+    _fill(spec, {"concurrencyPolicy": "Allow", "suspend": False, **limits})
+    template = spec.setdefault("jobTemplate", {})
+    _job_spec(template.setdefault("spec", {}))
+
+
 def _template(spec: Object) -> None:
     template = spec.setdefault("template", {})
     if isinstance(template.get("spec"), dict):
@@ -266,6 +312,10 @@ _DEFAULTS: Final[Mapping[str, Callable[[Object], None]]] = {
     "events": _event,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
+    "statefulsets.apps": _stateful_set,
+    "daemonsets.apps": _daemon_set,
+    "jobs.batch": _job,
+    "cronjobs.batch": _cron_job,
     "services": _service,
     "secrets": _secret,
     "namespaces": _namespace,

@@ -130,6 +130,7 @@ _WORKLOAD: Final[Mapping[str, Any]] = {
     "subresources": ("scale", "status"),
     "generation": True,
 }
+_UNSCALED: Final[Mapping[str, Any]] = {**_WORKLOAD, "subresources": ("status",)}
 _RBAC: Final = "rbac.authorization.k8s.io"
 _ADMISSION: Final = "admissionregistration.k8s.io"
 _CREATE_ONLY: Final = ("create",)
@@ -171,6 +172,10 @@ BUILTIN: Final[tuple[Resource, ...]] = (
     ),
     Resource("apps", "v1", "deployments", "Deployment", short_names=("deploy",), **_WORKLOAD),
     Resource("apps", "v1", "replicasets", "ReplicaSet", short_names=("rs",), **_WORKLOAD),
+    Resource("apps", "v1", "statefulsets", "StatefulSet", short_names=("sts",), **_WORKLOAD),
+    Resource("apps", "v1", "daemonsets", "DaemonSet", short_names=("ds",), **_UNSCALED),
+    Resource("batch", "v1", "jobs", "Job", **_UNSCALED),
+    Resource("batch", "v1", "cronjobs", "CronJob", short_names=("cj",), **_UNSCALED),
     Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", generation=True),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
     Resource(

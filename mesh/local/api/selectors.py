@@ -176,6 +176,7 @@ SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "nodes": ("spec.unschedulable",),
     "services": ("spec.clusterIP", "spec.type"),
     "replicasets.apps": ("status.replicas",),
+    "jobs.batch": ("status.successful",),
 }
 
 _ALWAYS: Final = ("metadata.name", "metadata.namespace")

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import secrets
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from mesh.core.errors import ApiError
-from mesh.local.api import definitions, escalation, kinds, patching, pods, status, strategy
+from mesh.local.api import (
+    definitions,
+    escalation,
+    kinds,
+    patching,
+    pods,
+    status,
+    strategy,
+    workloads,
+)
 from mesh.local.api.addresses import ClusterIPs
 from mesh.local.api.housekeeping import CLEANUP, Housekeeper
 from mesh.local.api.resources import Object, Resource
@@ -95,6 +105,7 @@ class Api:
         row = self.resource(resource)
         version = options.version or row.version
         fresh = self._decode(row, version, obj, options)
+        fresh["metadata"].pop("uid", None)
         self._name(fresh["metadata"])
         self._check_namespace(row, fresh["metadata"])
         self._readmit_new(row, fresh)
@@ -378,6 +389,13 @@ class Api:
                 obj["status"] = {"phase": "Active"}
             case "deployments.apps":
                 obj["status"] = {}
+            case "jobs.batch":
+                obj["metadata"]["uid"] = str(uuid.uuid4())
+                workloads.begin_job(obj)
+            case "statefulsets.apps":
+                obj["status"] = {"replicas": 0, "availableReplicas": 0}
+            case "daemonsets.apps":
+                obj["status"] = dict.fromkeys(workloads.DAEMON_SET_NUMBERS, 0)
             case "poddisruptionbudgets.policy":
                 names = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
                 obj["status"] = dict.fromkeys(names, 0)

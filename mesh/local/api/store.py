@@ -97,7 +97,10 @@ class Store:
     # -- writing -------------------------------------------------------------------------
 
     def create(self, resource: str, obj: Object) -> Object:
-        """Sets uid, creationTimestamp and resourceVersion. Raises ApiError 409 if it exists."""
+        """Sets uid where there is none, creationTimestamp and resourceVersion.
+
+        Raises ApiError 409 if it exists.
+        """
         fresh = self.prepared(resource, obj)
         meta = fresh["metadata"]
         if (meta.get("namespace", ""), meta["name"]) in self._objects.get(resource, {}):
@@ -108,7 +111,7 @@ class Store:
         """The object as `create` would store it, but for its resourceVersion (for dry runs)."""
         fresh = copy(obj)
         meta = fresh.setdefault("metadata", {})
-        meta["uid"] = str(uuid.uuid4())
+        meta["uid"] = meta.get("uid") or str(uuid.uuid4())
         meta["creationTimestamp"] = timestamp(self._clock())
         for field in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
             meta.pop(field, None)

@@ -67,6 +67,7 @@ _MERGE_KEYS: Final[Mapping[str, Mapping[Path, str]]] = {
     "StatefulSet": _TEMPLATE,
     "DaemonSet": _TEMPLATE,
     "Job": _TEMPLATE,
+    "CronJob": _below(("spec", "jobTemplate"), _TEMPLATE),
     "Service": {("spec", "ports"): "port"},
     "ServiceAccount": {("secrets",): "name", ("imagePullSecrets",): "name"},
     "Node": {("status", "addresses"): "type", ("spec", "podCIDRs"): _PRIMITIVE},

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from mesh.local.api import columns, jsonpath
+from mesh.local.api import columns, jsonpath, workload_columns
 from mesh.local.api.resources import Column, Object, Resource
 
 _META: Final = "meta.k8s.io/"
+_TABLE: Final = {**columns.TABLE, **workload_columns.TABLE}
 
 
 def table(
@@ -45,7 +46,7 @@ def headings(resource: Resource, version: str) -> tuple[Column, ...]:
     custom = resource.custom_version(version)
     if custom is not None:
         return (columns.NAME, *custom.columns)
-    known, _ = columns.TABLE.get(resource.store_key, columns.DEFAULT)
+    known, _ = _TABLE.get(resource.store_key, columns.DEFAULT)
     return known if resource.store_key == "events" else (columns.NAME, *known)
 
 
@@ -91,7 +92,7 @@ def _row(
     if custom is not None:
         cells = [name, *(_custom_cell(column, obj, now) for column in custom.columns)]
     else:
-        _, cells_of = columns.TABLE.get(resource.store_key, columns.DEFAULT)
+        _, cells_of = _TABLE.get(resource.store_key, columns.DEFAULT)
         cells = cells_of(obj, now)
         if resource.store_key != "events":
             cells = [name, *cells]

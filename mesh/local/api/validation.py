@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from mesh.local.api import selectors
+from mesh.local.api import selectors, workloads
 from mesh.local.api.podvalidation import LABEL, LABEL_WORDS, pod_spec_faults, port_number, protocol
 from mesh.local.api.resources import Object, Resource
 from mesh.local.api.status import Fault, bad, duplicate, forbidden_field, required, unsupported
@@ -160,6 +160,23 @@ def _workload(obj: Object) -> Iterator[Fault]:
         )
 
 
+def _stateful_set(obj: Object) -> Iterator[Fault]:
+    yield from _workload(obj)
+    yield from workloads.stateful_set_faults(obj)
+
+
+def _daemon_set(obj: Object) -> Iterator[Fault]:
+    yield from _workload(obj)
+    yield from workloads.daemon_set_faults(obj)
+
+
+def _job(obj: Object) -> Iterator[Fault]:
+    template = obj["spec"].get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    yield from label_faults(labels, "spec.template.labels")
+    yield from workloads.job_faults(obj["spec"], "spec")
+
+
 def _service(obj: Object) -> Iterator[Fault]:
     spec = obj["spec"]
     kinds = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -294,6 +311,10 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "pods": _pod,
     "deployments.apps": _workload,
     "replicasets.apps": _workload,
+    "statefulsets.apps": _stateful_set,
+    "daemonsets.apps": _daemon_set,
+    "jobs.batch": _job,
+    "cronjobs.batch": workloads.cron_job_faults,
     "services": _service,
     "configmaps": _data,
     "secrets": _data,
@@ -378,6 +399,9 @@ _CHANGES: Final[Mapping[str, Callable[[Object, Object], Iterator[Fault]]]] = {
     "pods": _pod_change,
     "deployments.apps": _selector_change,
     "replicasets.apps": _selector_change,
+    "statefulsets.apps": workloads.stateful_set_change,
+    "daemonsets.apps": _selector_change,
+    "jobs.batch": workloads.job_change,
     "rolebindings.rbac.authorization.k8s.io": _role_change,
     "clusterrolebindings.rbac.authorization.k8s.io": _role_change,
     "configmaps": _data_change,

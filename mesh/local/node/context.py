@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Node:
     mounts: tuple[Mount, ...]
     run: Path  # a tmpfs of the node's own
     logs: Path
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image name -> folder of packages that its containers run instead of ours."""
     domain: str = labels.CLUSTER_DOMAIN
     name: str = NODE_NAME
 

@@ -26,10 +26,14 @@ from mesh.local.api.calls import WebhookCaller
 from mesh.local.api.journal import Journal
 from mesh.local.api.server import Api
 from mesh.local.api.store import Store
+from mesh.local.controllers.cronjobs import CronJobs
+from mesh.local.controllers.daemonsets import DaemonSets
 from mesh.local.controllers.deployments import Deployments
 from mesh.local.controllers.endpoints import Endpoints
 from mesh.local.controllers.garbage import Garbage
+from mesh.local.controllers.jobs import Jobs
 from mesh.local.controllers.replicasets import ReplicaSets
+from mesh.local.controllers.statefulsets import StatefulSets
 from mesh.local.node import record, rootfs
 from mesh.local.node.context import NODE_NAME, Node
 from mesh.local.node.dns import NameServer
@@ -86,6 +90,7 @@ class Daemon:
             mounts=tuple(rootfs.parse_mountinfo(config["mountinfo"])),
             run=self.state / "run",
             logs=logs,
+            images=config.get("images") or {},
         )
 
         self.proxy = Proxy(self.store, self.ranges, self.node.host_addresses)
@@ -116,6 +121,10 @@ class Daemon:
             Kubelet(self.node).run(),
             Deployments(self.api, controllers).run(),
             ReplicaSets(self.api, controllers.named("replicaset-controller")).run(),
+            StatefulSets(self.api, controllers.named("statefulset-controller")).run(),
+            DaemonSets(self.api, controllers.named("daemonset-controller"), NODE_NAME).run(),
+            Jobs(self.api, controllers.named("job-controller")).run(),
+            CronJobs(self.api, controllers.named("cronjob-controller")).run(),
             Endpoints(self.api, labels["topology.kubernetes.io/zone"]).run(),
             Garbage(self.api).run(),
             expire(self.store),

@@ -14,6 +14,7 @@ from mesh.local.node.environment import PATH, command, environment, expand
 
 Object = dict[str, Any]
 _ETC = ("hosts", "hostname", "nsswitch.conf", "resolv.conf")
+PACKAGES = "/opt/packages"  # where the packages of another image appear in its containers
 
 
 def volume_binds(
@@ -44,7 +45,7 @@ def volume_binds(
     return sorted(binds, key=lambda bind: bind[1].count("/"))
 
 
-def base_environment(node: Node, pod: Object, uid: int) -> dict[str, str]:
+def base_environment(node: Node, pod: Object, uid: int, image: str = "") -> dict[str, str]:
     """What every container has: PATH, HOME, HOSTNAME and the way to the API server."""
     made = {
         "PATH": PATH,
@@ -55,8 +56,11 @@ def base_environment(node: Node, pod: Object, uid: int) -> dict[str, str]:
         "KUBERNETES_SERVICE_PORT_HTTPS": "443",
         "KUBERNETES_PORT": f"tcp://{node.ranges.api}:443",
     }
+    found = [PACKAGES] if image in node.images else []
     if not _inside(node.python.source, node.python.prefix):
-        made["PYTHONPATH"] = node.python.source
+        found.append(node.python.source)
+    if found:
+        made["PYTHONPATH"] = ":".join(found)
     return made
 
 
@@ -138,12 +142,14 @@ def container_plan(
         pod,
         container,
         node.lookup(namespace),
-        base=base_environment(node, pod, who.uid),
+        base=base_environment(node, pod, who.uid, container.get("image", "")),
         machine=machine_size(),
     )
     argv = command(container, env)
     binds = rootfs.system_binds(node.python, node.mounts)
     binds += [(str(folder / "etc" / name), f"/etc/{name}", False) for name in _ETC]
+    if container.get("image") in node.images:
+        binds.append((node.images[container["image"]], PACKAGES, True))
     message = container.get("terminationMessagePath") or "/dev/termination-log"
     binds += volume_binds(pod, container, folder, env)
     binds.append((str(base / "message"), message, False))

@@ -32,7 +32,8 @@ class Load:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.recent: deque[tuple[float, str, int]] = deque(maxlen=_KEPT)
+        self.recent: deque[tuple[float, str, int, str]] = deque(maxlen=_KEPT)
+        self.failed: deque[tuple[float, str, int, str]] = deque(maxlen=_KEPT)
         self.rate = RATE
         self.target = "gateway"
         self.running = asyncio.Event()
@@ -71,7 +72,7 @@ class Load:
 
     async def ask(self, client: ClientSession, number: int) -> None:
         self.counts["sent"] += 1
-        base, asked, status, version = address_of(self.target, 8080), time.time(), 0, ""
+        base, asked, status, version, reason = address_of(self.target, 8080), time.time(), 0, "", ""
         try:
             if self.target == "catalogue":
                 request = client.get(f"{base}/items")
@@ -82,10 +83,15 @@ class Load:
             async with request as answer:
                 await answer.read()
                 status, version = answer.status, answer.headers.get("x-shop-version", "")
+                reason = answer.headers.get("mesh-reason", "")
         except (ClientError, TimeoutError) as error:
             logging.warning("%s", error)
-        self.recent.append((asked, version, status))
-        self.counts["ok" if 200 <= status < 500 else "failed"] += 1
+            reason = repr(error)
+        is_ok, row = 200 <= status < 500, (asked, version, status, reason)
+        if len(self.recent) == _KEPT and not 200 <= self.recent[0][2] < 500:
+            self.failed.append(self.recent[0])  # failures stay longer
+        self.recent.append(row)
+        self.counts["ok" if is_ok else "failed"] += 1
 
 
 LOAD = web.AppKey("load", Load)
@@ -98,9 +104,13 @@ async def stats(request: web.Request) -> web.Response:
 
 
 async def recent(request: web.Request) -> web.Response:
-    """[[unix time asked, version, status], ...], oldest first; status 0: no answer."""
+    """[[unix time asked, version, status, reason], ...], oldest first; status 0: no answer.
+
+    The reason is that of a proxy or of the client library, empty where the shop answered.
+    """
     since = float(request.query.get("since", "0"))
-    return web.json_response([row for row in request.app[LOAD].recent if row[0] >= since])
+    load = request.app[LOAD]
+    return web.json_response([row for row in (*load.failed, *load.recent) if row[0] >= since])
 
 
 async def pause(request: web.Request) -> web.Response:

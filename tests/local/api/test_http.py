@@ -227,7 +227,7 @@ def test_yaml_is_taken_as_kubernetes_reads_it(server: Server) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "code", "words"),
     [
-        ("GET", "/apis/batch/v1/jobs", 404, "mesh local has no jobs in batch/v1"),
+        ("GET", "/apis/apps/v1/controllerrevisions", 404, "mesh local has no controllerrevisions"),
         ("GET", "/apis/apps/v2/deployments", 404, "mesh local has no deployments in apps/v2"),
         ("GET", "/apis/nothing.io", 404, "mesh local has no API group nothing.io"),
         ("GET", "/elsewhere", 404, "mesh local has no /elsewhere"),

@@ -412,4 +412,5 @@ def test_what_is_stored_and_not_enforced_says_so(api: Api) -> None:
 
 
 def test_a_kind_that_is_left_out_is_named(api: Api) -> None:
-    assert refused(api.create("jobs.batch", {})).message == "mesh local has no jobs.batch"
+    message = refused(api.create("ingresses.networking.k8s.io", {})).message
+    assert message == "mesh local has no ingresses.networking.k8s.io"

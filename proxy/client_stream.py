@@ -96,6 +96,7 @@ class ClientStream(Stream):
 
     def tunnel(self) -> bytes:
         early, self.early = self.early, b""
+        self._streams.resume_stream(self)
         return early
 
     def pause_reading(self) -> None:
@@ -120,6 +121,7 @@ class ClientStream(Stream):
         if exchange is None:
             return
         if exchange.request.upgrade and not exchange.is_tunnel:
+            self._streams.pause_stream(self)  # no more than a window of it
             self.early += data
         else:
             exchange.request_body(data)

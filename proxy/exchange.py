@@ -302,6 +302,8 @@ class Exchange:
             if self.request.minor:
                 self.client.send_response(response)
             return
+        if response.upgrade and not self.request.upgrade:
+            raise PeerError("bad_response", "an upgrade that nobody asked for", status=502)
         self.status = response.status
         if self.request.is_http2:
             self.code = guard.get(response.fields, b"grpc-status")

@@ -14,6 +14,7 @@ from proxy.exchange import Exchange
 from proxy.guard import get
 from proxy.http1 import Response
 from proxy.http2_frames import (
+    END_HEADERS,
     GOAWAY,
     HEADER,
     HEADERS,
@@ -25,7 +26,7 @@ from proxy.http2_frames import (
     frame,
 )
 from tests.proxy.frame_floods import FLOODS
-from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, head, long, pairs, text
+from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, data, head, long, pairs, text
 from tests.proxy.memory import MemoryTransport, NoLoop
 from tests.proxy.test_http2 import There
 
@@ -58,27 +59,27 @@ class Stranger:
         self.send(PREFACE + frame(SETTINGS, 0, 0, b""))
         self.transport.written.clear()
 
-    def send(self, data: bytes) -> None:
-        self.server.data_received(data)
+    def send(self, raw: bytes) -> None:
+        self.server.data_received(raw)
 
     def told(self) -> list[tuple[int, int, bytes]]:
         """The frames that we sent: kind, stream, payload."""
-        data, at = b"".join(self.transport.written), 0
+        sent, at = b"".join(self.transport.written), 0
         frames = []
-        while at < len(data):
-            high, low, kind, _, number = HEADER.unpack_from(data, at)
+        while at < len(sent):
+            high, low, kind, _, number = HEADER.unpack_from(sent, at)
             end = at + 9 + (high << 8 | low)
-            frames.append((kind, number, data[at + 9 : end]))
+            frames.append((kind, number, sent[at + 9 : end]))
             at = end
         return frames
 
 
 def run(script: Script, step: int = 0) -> Stranger:
     stranger = Stranger()
-    data = b"".join(script.frames)
-    step = step or len(data)
-    for at in range(0, len(data), step):
-        stranger.send(data[at : at + step])
+    raw = b"".join(script.frames)
+    step = step or len(raw)
+    for at in range(0, len(raw), step):
+        stranger.send(raw[at : at + step])
     return stranger
 
 
@@ -130,8 +131,8 @@ def test_requests_that_are_answered_may_be_as_many_as_they_like() -> None:
     stranger = Stranger()
     done = HEAD + text(b"end", b"now")
 
-    for data in pairs(5000, head(1, done)):
-        stranger.send(data)
+    for frames in pairs(5000, head(1, done)):
+        stranger.send(frames)
 
     assert not stranger.server.is_over
     assert len(stranger.there.exchanges) == 5000
@@ -160,6 +161,21 @@ def test_a_response_that_nobody_takes_is_cut_after_a_minute() -> None:
     assert exchange.is_over
     assert exchange.error == "stalled"
     assert stranger.there.reasons == ["stalled"]
+
+
+def test_what_is_sent_ahead_of_a_tunnel_waits_for_it_within_a_window() -> None:
+    stranger = Stranger()
+    stranger.send(head(1, text(b":method", b"CONNECT") + text(b":authority", b"a:1"), END_HEADERS))
+
+    for _ in range(16):
+        stranger.send(data(1, bytes(4096)))
+
+    assert [kind for kind, number, _ in stranger.told() if number == 1] == []
+    response = Response(200, b"OK", [])
+    response.upgrade = b"connect"
+    stranger.there.exchanges[0].on_response(response)
+    assert len(stranger.there.bodies[0]) == 65_536
+    assert (WINDOW_UPDATE, 1, long(65_536)) in stranger.told()
 
 
 def test_a_client_may_give_credit_for_each_small_message() -> None:

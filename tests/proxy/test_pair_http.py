@@ -349,6 +349,21 @@ async def test_a_websocket_becomes_a_tunnel(tmp_path: Path, http2: bool) -> None
 
 @over_both
 @on_loop
+async def test_an_upgrade_that_nobody_asked_for_opens_no_tunnel(
+    tmp_path: Path, http2: bool
+) -> None:
+    switches = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+    async with World(tmp_path, http2=http2) as world:
+        await world.serve(answering(switches))
+        world.route()
+        status, headers, _ = await request(world.client, GET_CLOSE)
+
+    assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "bad-response")
+
+
+@over_both
+@on_loop
 async def test_bytes_sent_ahead_of_a_refused_upgrade_are_no_request(
     tmp_path: Path, http2: bool
 ) -> None:

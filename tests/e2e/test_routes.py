@@ -194,7 +194,7 @@ def test_a_route_that_another_goes_before_says_which_in_a_column(routed: Stage) 
         "rules": [{"backendRefs": [{"name": "web-v2", "port": 80}]}],
     }
     apart = {"group": "", "kind": "Service", "name": "web-v2"}
-    routes = [
+    routes: list[dict[str, Any]] = [
         {"kind": "GRPCRoute", "metadata": _meta("calls"), "spec": spec | {"parentRefs": [apart]}},
         {"kind": "HTTPRoute", "metadata": _meta("late"), "spec": spec | {"parentRefs": [apart]}},
         {"kind": "TCPRoute", "metadata": _meta("bytes"), "spec": spec},
@@ -213,7 +213,7 @@ def test_a_route_that_another_goes_before_says_which_in_a_column(routed: Stage) 
         assert "Effective" in shown("grpcroute", "calls")
     finally:
         for item in routes:
-            routed.kubectl("delete", str(item["kind"]), item["metadata"]["name"], "-n", SPACE)
+            routed.kubectl("delete", item["kind"], item["metadata"]["name"], "-n", SPACE)
 
 
 def test_a_route_that_goes_takes_its_effect_with_it(routed: Stage) -> None:

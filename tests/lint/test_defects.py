@@ -83,7 +83,7 @@ spec:
   parentRefs: [{group: "", kind: Service, name: web}]
   rules:
   - matches: [{path: {value: /api}, method: GET}]
-    timeouts: {request: 2s, backendRequest: 1s}
+    timeouts: {request: 4s, backendRequest: 1s}
     retry: {codes: [503], attempts: 2}
   - backendRefs:
     - {name: web, port: 80, weight: 9}
@@ -104,7 +104,7 @@ ROUTED = (
     SERVICE.replace("request: 2s", "request: 9s\n    retry.linkerd.io/timeout: 2s")
     + "---\n"
     + ROUTE.replace("Service, name: web}", "Service, name: api}").replace(
-        "request: 2s", "request: 9s"
+        "request: 4s", "request: 9s"
     )
 )
 GROUP = """\
@@ -176,8 +176,11 @@ DEFECTS = [
     (ROUTE, "Service, name: web}", "Service, name: web, port: 81}", "NoMatchingParent", 5, "error"),
     (ROUTE, "method: GET", "methd: GET", "UnknownField", 7, "error"),
     (ROUTE, "value: /api", "type: RegularExpression, value: '['", "InvalidRegex", 7, "error"),
-    (ROUTE, "request: 2s", "request: fast", "InvalidDuration", 8, "error"),
-    (ROUTE, "request: 2s", "request: 1s", "RetryInVain", 8, "warning"),
+    (ROUTE, "request: 4s", "request: fast", "InvalidDuration", 8, "error"),
+    (ROUTE, "request: 4s", "request: 1s", "RetryInVain", 8, "warning"),
+    (ROUTE, "request: 4s", "request: 2s", "RetriesDoNotFit", 8, "note"),
+    (ROUTE, "backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}", "backendRequest: 9s}",
+     "TimeoutInVain", 8, "warning"),
     (ROUTE, ", method: GET", "", "UnsafeRetry", 9, "warning"),
     (ROUTE, "codes: [503]", "codes: [200]", "InvalidValue", 9, "error"),
     (ROUTE, "weight: 9}\n    - {name: web-v2, port: 80, weight: 1}", "weight: 0}", "AllWeightsZero",
@@ -188,11 +191,11 @@ DEFECTS = [
     (ROUTE, "  - backendRefs:", "  - filters: [{type: ExtensionRef}]\n    backendRefs:",
      "UnsupportedFilter", 10, "warning"),
     (ROUTE, ROUTE, ROUTE + "---\n" + ROUTE.replace("HTTPRoute", "GRPCRoute").replace(
-        "    timeouts: {request: 2s, backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n"
+        "    timeouts: {request: 4s, backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n"
         , "").replace("path: {value: /api}, method: GET", "method: {service: a}"),
      "Conflicted", 5, "warning"),
     (ROUTE, ROUTE, SPLIT + "---\n" + ROUTE.replace("name: web, port", "name: web-v2, port").replace(
-        "  - matches: [{path: {value: /api}, method: GET}]\n    timeouts: {request: 2s, "
+        "  - matches: [{path: {value: /api}, method: GET}]\n    timeouts: {request: 4s, "
         "backendRequest: 1s}\n    retry: {codes: [503], attempts: 2}\n", ""),
      "ShadowedBy", 1, "warning"),
     (ROUTE, "HTTPRoute", "HttpRoute", "UnknownField", 2, "error"),
@@ -256,7 +259,7 @@ def test_references_into_namespaces_that_the_files_do_not_hold_are_not_judged() 
 
 
 def test_timeouts_are_judged_without_the_service_too() -> None:
-    text = ROUTE.replace("request: 2s", "request: 1s")
+    text = ROUTE.replace("request: 4s", "request: 1s")
 
     assert [item.reason for item in lint_files([("a.yaml", text)])[0]] == ["RetryInVain"]
 

@@ -9,11 +9,12 @@ from destination.fragments import Ref, RouteFragment, RouteRule
 from destination.snapshot import Snapshot
 from destination.store import Store
 from mesh.core.match import compile_matches
-from mesh.core.model import Match, Policy, Rule, Source
-from mesh.core.route import settle
+from mesh.core.model import Match, Rule, Source
+from mesh.lint.rules.chains import find_chain_faults
 from mesh.lint.rules.compiled import ref_of
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.source import Manifest
+from mesh.lint.rules.times import find_time_faults
 from proxy.patterns import compile_pattern
 
 _REPEATING: Final = (None, "POST", "PATCH")  # None: any method
@@ -31,20 +32,15 @@ def find_table_faults(
         if ref is not None:
             items[ref] = item
     hidden = _hidden_rules(snapshot)
-    vain = _vain_rules(snapshot)
-    sources = {source for source, _ in vain}
     for ref, item in items.items():
         route = store.fragments.get(ref)
         if isinstance(route, RouteFragment):
             for rule in route.rules:
                 yield from _rule_faults(item, route, rule, hidden)
-                own = rule.policy is not None and _is_in_vain(rule.policy)
-                if own or (route.source, rule.index) in vain:
-                    yield _retry_in_vain(item, f"spec.rules[{rule.index}].timeouts")
         elif item.kind == "Service":
             yield from _service_faults(item, store)
-            if Source("Service", item.namespace, item.name) in sources:
-                yield _retry_in_vain(item, "metadata.annotations")
+    yield from find_time_faults(items, store, snapshot)
+    yield from find_chain_faults(manifests, items, store, snapshot)
 
 
 def _rule_faults(
@@ -79,14 +75,6 @@ def _rule_faults(
         )  # fmt: skip
 
 
-def _retry_in_vain(item: Manifest, path: str) -> Finding:
-    return _finding(
-        item, path, "RetryInVain",
-        "the first try may take as long as the whole request: nothing is left for a retry",
-        "give one try a shorter timeout than the request", Level.WARNING,
-    )  # fmt: skip
-
-
 def _service_faults(item: Manifest, store: Store) -> Iterator[Finding]:
     """Retries that a Service allows for every request to it."""
     service = store.services.get((item.namespace, item.name))
@@ -98,26 +86,6 @@ def _service_faults(item: Manifest, store: Store) -> Iterator[Finding]:
                 "let a route retry what may be repeated, or make sure that it does no harm",
                 Level.WARNING,
             )  # fmt: skip
-
-
-def _is_in_vain(policy: Policy) -> bool:
-    if policy.retry is None:
-        return False
-    tries = [limit for limit in (policy.attempt, policy.headers) if limit]
-    return bool(policy.request and tries and min(tries) >= policy.request)
-
-
-def _vain_rules(snapshot: Snapshot) -> set[tuple[Source, int]]:
-    """Rules whose retries have no time left, by what they say themselves or by what their
-    Service says where they are silent; a Service itself where no object routes it."""
-    return {
-        (rule.source or Source("Service", *key), rule.index)
-        for key, unit in snapshot.units.items()
-        for port in unit.ports.values()
-        for routing in port.routing.values()
-        for rule in routing.rules
-        if _is_in_vain(settle(rule, None))
-    }
 
 
 def _hidden_rules(snapshot: Snapshot) -> dict[tuple[Source, int], Rule]:

@@ -73,12 +73,13 @@ class Dial:
     def _receiver(self, context: ssl.SSLContext | None) -> Any:
         if context is None or self._mesh is None:
             return _Plain(self)
-        return _Secured(
+        link = TlsLink(
             context,
             self._dialler.flusher,
             self._secured,
             server_name=mesh_tls.server_name(self._mesh.identity),
         )
+        return _Secured(link)
 
     def _secured(self, link: TlsLink, error: BaseException | None) -> None:
         if error is not None:
@@ -122,9 +123,20 @@ class Dial:
             self._timer = None
 
 
-class _Plain:
-    """The first receiver of a plaintext connection: hands it over at once."""
+class _First:
+    """The first receiver of a connection, which hands it over as soon as it is there."""
 
+    __slots__ = ()
+
+    def connection_made(self, transport: Any) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, error: BaseException | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+class _Plain(_First):
     __slots__ = ("_dial",)
 
     def __init__(self, dial: Dial) -> None:
@@ -134,19 +146,17 @@ class _Plain:
         set_options(transport)
         self._dial.succeed(transport)
 
-    def data_received(self, data: bytes) -> None: ...
-    def eof_received(self) -> bool | None: ...
-    def connection_lost(self, error: BaseException | None) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
 
+class _Secured(_First):
+    __slots__ = ("_link",)
 
-class _Secured(TlsLink):
-    __slots__ = ()
+    def __init__(self, link: TlsLink) -> None:
+        self._link = link
 
     def connection_made(self, transport: Any) -> None:
         set_options(transport)
-        super().connection_made(transport)
+        transport.set_protocol(self._link)
+        self._link.connection_made(transport)
 
 
 class Dialler:

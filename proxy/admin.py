@@ -18,7 +18,7 @@ from mesh.runtime.logs import LEVELS
 from proxy.answer import phrase
 from proxy.guard import Fields
 from proxy.http1 import Request
-from proxy.http1_request import RequestReader
+from proxy.http1_request import RequestReader, RequestSink
 from proxy.seams import plain_address
 
 IDLE_SECONDS: Final = 30.0
@@ -51,7 +51,7 @@ class Admin:
         return AdminConnection(self)
 
 
-class AdminConnection:
+class AdminConnection(RequestSink):
     """One connection to the admin port."""
 
     __slots__ = ("_admin", "_attempt", "_local", "_reader", "_request", "_timer", "_transport")

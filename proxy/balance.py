@@ -12,6 +12,7 @@ from math import exp
 from typing import Final, Protocol, TypeVar
 
 from mesh.core.model import Balancing
+from proxy.native import mypyc_attr, trait
 
 DEFAULT_RTT: Final = 0.030  # seconds, taken for an endpoint that has not answered yet
 DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
@@ -64,8 +65,12 @@ class Load:
         return self.average * (self.pending + 1)
 
 
-class Loaded(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Loaded:
     """Anything with a load."""
+
+    __slots__ = ()
 
     load: Load
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.answer import phrase, reply_fields
-from proxy.exchange import Exchange, Pipeline
+from proxy.exchange import ClientSide, Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.http1 import (
     CHUNKED,
@@ -24,7 +24,7 @@ from proxy.http1 import (
     last_chunk,
     response_head,
 )
-from proxy.http1_request import RequestReader
+from proxy.http1_request import RequestReader, RequestSink
 from proxy.opaque import Tunnel
 from proxy.pace import Pace
 from proxy.seams import Transport
@@ -39,14 +39,13 @@ _NOTHING: Final[Fields] = []
 _NO_BODY: Final = 9  # beside the framings of http1
 
 
-class ClientConnection:
+class ClientConnection(ClientSide, RequestSink):
     """The receiver of one client's transport. `keeper` knows it while it lives."""
 
     __slots__ = (
         "_body",
         "_close_after",
         "_exchange",
-        "_feed",
         "_head",
         "_is_ending",
         "_keeper",
@@ -77,7 +76,6 @@ class ClientConnection:
         self._keeper = keeper
         self._now: Callable[[], float] = keeper.now
         self._reader = RequestReader(self, trust)
-        self._feed = self._reader.feed
         self._exchange: Exchange | None = None
         self._body = MEASURED
         self._head = b""  # of a response whose body has not begun
@@ -101,7 +99,9 @@ class ClientConnection:
     def data_received(self, data: bytes) -> None:
         self.read_bytes += len(data)
         try:
-            if self._feed(data):
+            if self._lingering:
+                return  # what a client says after we have hung up
+            if self._reader.feed(data):
                 self._hold(True)
         except PeerError as error:
             self._refuse(error)
@@ -367,18 +367,12 @@ class ClientConnection:
     def _linger(self) -> None:
         """Close, but let the client read the answer first: closing at once would reset."""
         self._lingering = self._close_after = True
-        self._feed = _ignore
         if self._transport.is_closing():
             return
         self._hold(False)
         self._transport.write_eof()
         timer: TimerHandle = self._keeper.loop.call_later(LINGER_SECONDS, self._transport.abort)
         del timer
-
-
-def _ignore(data: bytes) -> bool:
-    """What a client says after we have hung up."""
-    return False
 
 
 def overloaded() -> PeerError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from proxy.exchange import Exchange
+from proxy.exchange import ClientSide, Exchange
 from proxy.guard import Fields
 from proxy.heads2 import Pairs
 from proxy.http1 import MEASURED, Response
@@ -14,7 +14,7 @@ from proxy.http2_sending import Stream
 _NO_BODY: Final = (204, 304)
 
 
-class ClientStream(Stream):
+class ClientStream(Stream, ClientSide):
     """A `ClientSide`. What a client sends ahead of the answer to CONNECT waits in `early`."""
 
     __slots__ = (

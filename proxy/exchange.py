@@ -9,7 +9,7 @@ outbound. An exchange ends once: `pipeline.finished` is its last call.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mesh.core.errors import PeerError
 from proxy import grpc, guard
@@ -17,29 +17,43 @@ from proxy.answer import Outcome, phrase, reply_fields
 from proxy.balance import Load
 from proxy.guard import Fields
 from proxy.http1 import Request, Response
+from proxy.http1_response import ResponseSink
+from proxy.native import mypyc_attr, trait
 
 INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
 MAX_REPLAY: Final = 64 * 1024  # bytes of a request's body kept for another try
 REFUSED: Final = "refused-stream"  # why a server is lost that never looked at the request
 
 
-class ClientSide(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ClientSide:
     """Where the request came from and the response goes."""
+
+    __slots__ = ()
 
     def send_response(self, response: Response) -> None: ...
     def send_body(self, data: bytes) -> None: ...
     def send_end(self, trailers: Fields | None) -> None: ...
     def flush(self) -> None: ...
-    def refuse(self) -> bool: ...
+    def refuse(self) -> bool:
+        raise NotImplementedError
+
     def cut(self, code: int = INTERNAL_ERROR) -> None: ...
     def exchange_over(self, now: float) -> None: ...
-    def tunnel(self) -> bytes: ...
+    def tunnel(self) -> bytes:
+        raise NotImplementedError
+
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
 
 
-class ServerSide(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ServerSide:
     """Where the request goes and the response comes from."""
+
+    __slots__ = ()
 
     is_reused: bool
 
@@ -54,14 +68,18 @@ class ServerSide(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class Pipeline(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pipeline:
     """What happens to the requests of one connection, in order."""
+
+    __slots__ = ()
 
     def begin(self, exchange: Exchange) -> None: ...
     def lost(self, exchange: Exchange, reason: str) -> None: ...
     def responded(self, exchange: Exchange, response: Response) -> bool:
         """A final response head is here. True: it was taken back, to ask another server."""
-        ...
+        raise NotImplementedError
 
     def finished(self, exchange: Exchange, now: float) -> None: ...
     def refused(self, error: PeerError) -> None: ...
@@ -83,7 +101,7 @@ class Journey:
         self.mirrors: list[Any] | None = None
 
 
-class Exchange:
+class Exchange(ResponseSink):
     """See the module. Fields without underscore belong to the pipeline."""
 
     __slots__ = (
@@ -97,6 +115,7 @@ class Exchange:
         "endpoint",
         "error",
         "extra",
+        "held",
         "is_over",
         "is_tunnel",
         "journey",
@@ -132,6 +151,7 @@ class Exchange:
         self.tried: list[Any] | None = None
         self.timer: Any = None
         self.journey: Journey | None = None
+        self.held: Any = None  # a response head that waits (proxy.held)
         self.status = 0
         self.code: bytes | None = None  # grpc-status of an HTTP/2 response
         self.error = ""  # a fixed word when no server answered, or not to the end
@@ -307,8 +327,11 @@ class Exchange:
         self.status = response.status
         if self.request.is_http2:
             self.code = guard.get(response.fields, b"grpc-status")
-        if self.pipeline.responded(self, response):
-            return
+        if not self.pipeline.responded(self, response):
+            self.open_response(response)
+
+    def open_response(self, response: Response) -> None:
+        """Give a final head to the client: from here on nothing is tried again."""
         self._response_open = True
         if self._kept is not None:
             self._kept = None
@@ -328,6 +351,8 @@ class Exchange:
             return  # the response was taken back
         if trailers and self.request.is_http2:
             self.code = guard.get(trailers, b"grpc-status")
+        if self.held is not None and self.held.ended(trailers):
+            return
         self._end_response(trailers)
 
     def _end_response(self, trailers: Fields | None) -> None:

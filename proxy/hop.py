@@ -15,7 +15,7 @@ from mesh.core.errors import PeerError
 from mesh.core.labels import ALPN_HTTP1, ALPN_HTTP2, ALPN_OPAQUE
 from mesh.core.model import Endpoint
 from mesh.core.names import join_address
-from proxy.balance import Load
+from proxy.balance import Load, Loaded
 from proxy.batching import Batching
 from proxy.dial import Dial, Dialler, Mesh
 from proxy.exchange import Exchange, ServerSide
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Failed = Callable[[Exchange, str], None]
 
 
-class Hop:
+class Hop(Loaded):
     """One endpoint as this proxy sees it. `tcp` counts the connections made to it.
 
     To a peer's proxy requests share a few HTTP/2 connections; upgrades, and peers that do not

@@ -9,12 +9,11 @@ the sender: writing a head is a single join. What llhttp leaves open is decided 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from mesh.core.errors import PeerError
 from proxy import guard
-from proxy.guard import CODING, CONNECTION, HOST, LENGTH, PLAIN, RULES, Fields
+from proxy.guard import CODING, CONNECTION, HOST, LENGTH, PLAIN, RULES, USUAL, Fields
 
 PIECE: Final = 16 * 1024  # bytes parsed at a time where several messages may hide
 COLON: Final = b": "
@@ -120,13 +119,14 @@ class WholeResponse(Response):
 class HeadReader:
     """What both directions share: the fields of one head, its budget, its trailers.
 
-    `on_header` runs once per field of every message, so it is a closure over its list. Fields
-    that need more thought than Host and Content-Length set `_is_odd`; all else stays reset.
+    Fields that need more thought than Host and Content-Length set `_is_odd`; all else stays
+    reset. `_has_persistence`: Connection said whether the connection is kept.
     """
 
     __slots__ = (
         "_coding",
         "_fields",
+        "_has_persistence",
         "_head",
         "_host",
         "_is_odd",
@@ -136,7 +136,6 @@ class HeadReader:
         "_state",
         "_trust",
         "_upgrade",
-        "on_header",
     )
 
     def __init__(self, trust: int) -> None:
@@ -144,7 +143,6 @@ class HeadReader:
         self._state = IDLE
         self._head = 0
         self._fields: Fields = []
-        self.on_header = self._make_on_header()
         self._reset()
 
     def _reset(self) -> None:
@@ -153,32 +151,28 @@ class HeadReader:
         self._host: bytes | None = None
         self._length: bytes | None = None
         self._is_odd = False
+        self._has_persistence = False
         self._coding = False
         self._nominated: bytes | None = None
         self._upgrade = b""
         self._ours: dict[bytes, bytes] | None = None
 
-    def _make_on_header(self) -> Callable[[bytes, bytes], None]:
-        extend, special = self._fields.extend, self._special
-
-        def on_header(
-            name: bytes,
-            value: bytes,
-            usual: frozenset[bytes] = guard.USUAL,
-            colon: bytes = COLON,
-            crlf: bytes = CRLF,
-        ) -> None:
-            if name in usual:
-                extend((name, colon, value, crlf))
-            else:
-                special(name, value)
-
-        return on_header
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field, as llhttp found it. Runs once per field of every message."""
+        if name in USUAL:
+            fields = self._fields
+            fields.append(name)
+            fields.append(COLON)
+            fields.append(value)
+            fields.append(CRLF)
+        else:
+            self._special(name, value)
 
     def _special(self, name: bytes, value: bytes) -> None:
         """Fields with a rule of their own, and names that no table knows."""
         kind = RULES.get(name)
         if kind == CONNECTION and value in _PERSISTENCE:
+            self._has_persistence = True
             return  # llhttp keeps count of it
         if kind == HOST and self._host is None:
             self._host = value = value.rstrip(_BLANKS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
 from httptools import (
     HttpParserCallbackError,
@@ -16,9 +15,16 @@ from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import Fields
 from proxy.http1 import BODY, HEAD, IDLE, PIECE, STRIP, HeadReader, Request
+from proxy.native import mypyc_attr, trait
 
 
-class RequestSink(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RequestSink:
+    """Who takes what a `RequestReader` reads."""
+
+    __slots__ = ()
+
     def on_request(self, request: Request) -> None: ...
     def on_body(self, data: bytes) -> None: ...
     def on_end(self, trailers: Fields | None) -> None: ...
@@ -230,8 +236,12 @@ class RequestReader(HeadReader):
         request = Request(method, target, self._fields[:])
         request.keep_alive = self._keep_alive = parser.should_keep_alive()
         request.host = self._host or b""
-        if request.host != self._known_host or parser.get_http_version() != "1.1":
-            self._check_host(request, parser.get_http_version())
+        if not request.keep_alive or self._has_persistence or self._is_odd:
+            self._check_version(request, parser.get_http_version())
+            self._has_persistence = False
+        # else it is 1.1: only there does a client that says nothing keep its connection
+        if request.host != self._known_host:
+            self._check_host(request)
         if self._is_odd or self._length is not None:
             self._check_body(request)
         else:
@@ -269,12 +279,14 @@ class RequestReader(HeadReader):
             if request.length != 0:
                 raise PeerError("upgrade_with_body", "a tunnel with a body")
 
-    def _check_host(self, request: Request, version: str) -> None:
+    def _check_version(self, request: Request, version: str) -> None:
         if version != "1.1":
             if version != "1.0":
                 raise PeerError("bad_version", "expected HTTP/1.1 or HTTP/1.0", status=505)
             request.minor = 0
             request.is_usual = False
+
+    def _check_host(self, request: Request) -> None:
         stripped = request.host.rstrip(b" \t")
         guard.check_host(stripped, request.minor)
         self._known_host = stripped if stripped and stripped == request.host else b" "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from httptools import (
     HttpParserCallbackError,
     HttpParserError,
@@ -25,9 +23,16 @@ from proxy.http1 import (
     HeadReader,
     Response,
 )
+from proxy.native import mypyc_attr, trait
 
 
-class ResponseSink(Protocol):
+@trait
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ResponseSink:
+    """Who takes what a `ResponseReader` reads."""
+
+    __slots__ = ()
+
     def on_response(self, response: Response) -> None: ...
     def on_body(self, data: bytes) -> None: ...
     def on_end(self, trailers: Fields | None) -> None: ...
@@ -178,7 +183,7 @@ class ResponseReader(HeadReader):
         if length is None or self._is_odd or status < 200 or self._method != b"GET":
             self._check(response)
         else:
-            self._is_interim = False
+            self._is_interim = self._has_persistence = False
             response.length = guard.parse_length(length)
             self._length = None
         if len(response.fields) > guard.MAX_FIELDS * 4:

@@ -33,7 +33,7 @@ from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
 from proxy.detect import Verdict, classify, classify_http1, classify_http2, read_hello
 from proxy.dial import Dialler
-from proxy.exchange import Exchange, Journey
+from proxy.exchange import Exchange, Journey, Pipeline
 from proxy.heads import path_of
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
@@ -159,7 +159,7 @@ class Inbound:
         self._profiles = profiles
 
 
-class InboundConnection:
+class InboundConnection(Pipeline):
     """One connection to this pod, and the pipeline of its requests."""
 
     __slots__ = (

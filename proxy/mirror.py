@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mesh.core.errors import PeerError
 from mesh.core.model import Mirror
 from proxy.attempts import journey_of
-from proxy.exchange import MAX_REPLAY, Exchange
+from proxy.exchange import MAX_REPLAY, ClientSide, Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.hop import Hop
 from proxy.http1 import Request, Response
@@ -25,7 +25,7 @@ MOST: Final = 256  # copies under way at once
 SECONDS: Final = 30.0  # after which a copy is given up
 
 
-class Mirrors:
+class Mirrors(Pipeline):
     """All copies of one proxy; the pipeline of their exchanges."""
 
     def __init__(self, out: Outbound) -> None:
@@ -130,7 +130,7 @@ class Limit:
     def request_ended(self) -> None: ...
 
 
-class Nobody:
+class Nobody(ClientSide):
     """The client of a copy: hears the answer and does not care."""
 
     __slots__ = ("exchange",)

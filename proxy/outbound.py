@@ -39,7 +39,7 @@ from proxy.detect import (
     classify_http2,
     read_hello,
 )
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Pipeline
 from proxy.filters import FilterSet
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Response
@@ -110,7 +110,7 @@ class Outbound:
                 hop.renew()
 
 
-class OutboundConnection:
+class OutboundConnection(Pipeline):
     """One connection of the application, and the pipeline of its requests."""
 
     __slots__ = (

@@ -7,16 +7,16 @@ from time import monotonic
 from typing import Final, Protocol
 
 from mesh.core.errors import PeerError
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, ServerSide
 from proxy.guard import Fields
 from proxy.http1 import STRIP, Response, chunk, last_chunk, request_head
-from proxy.http1_response import ResponseReader
+from proxy.http1_response import ResponseReader, ResponseSink
 from proxy.seams import Transport
 
 MAX_DISCARDED: Final = 64 * 1024  # bytes of a body that is read for nobody
 
 
-class ServerConnection:
+class ServerConnection(ServerSide):
     """The receiver of one transport to a server. `owner` pools it and hears of its end."""
 
     __slots__ = (
@@ -169,7 +169,7 @@ class ServerConnection:
             exchange.server_lost(reason)
 
 
-class Discarded:
+class Discarded(ResponseSink):
     """Stands in for an exchange that has moved on: reads the rest of a response away."""
 
     __slots__ = ("_connection", "_size")

@@ -7,8 +7,8 @@ from typing import Any
 from mesh.core.errors import PeerError
 from proxy.guard import Fields
 from proxy.http1 import STRIP, Request, Response
-from proxy.http1_request import RequestReader
-from proxy.http1_response import ResponseReader
+from proxy.http1_request import RequestReader, RequestSink
+from proxy.http1_response import ResponseReader, ResponseSink
 
 
 class Message:
@@ -21,7 +21,7 @@ class Message:
         self.ended = False
 
 
-class Sink:
+class Sink(RequestSink, ResponseSink):
     """Collects messages; `answers` lets the next request through at once."""
 
     def __init__(self, *, answers: bool = True) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy import http2_frames as http2
 from proxy.client_connection import Keeper
 from proxy.client_streams import ClientStreams
-from proxy.exchange import Exchange
+from proxy.exchange import ClientSide, Exchange, Pipeline, ServerSide
 from proxy.guard import Fields
 from proxy.http1 import CHUNKS, UNTIL_END, Request, Response
 from proxy.http2_frames import frame
@@ -22,7 +22,7 @@ from tests.proxy.memory import MemoryTransport, NoLoop, connect
 GET = Request(b"GET", b"/a", [b"Host", b": ", b"web", b"\r\n", b"X-Case", b": ", b"Kept", b"\r\n"])
 
 
-class Client:
+class Client(ClientSide):
     """A `ClientSide` that remembers, for requests that a test makes."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Client:
         self.paused = False
 
 
-class Here:
+class Here(Pipeline):
     """The pipeline of the sending side."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class There(Here):
         self.serve(exchange)
 
 
-class Sink:
+class Sink(ServerSide):
     """A `ServerSide` that keeps the request's body."""
 
     is_reused = False

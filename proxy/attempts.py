@@ -12,11 +12,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mesh.core.labels import H_ATTEMPT, H_DEADLINE, H_RETRY
+from mesh.core.model import Retry
 from proxy import grpc, guard, retry
 from proxy.answer import Outcome, dial_outcome
 from proxy.deadline import parse_grpc_timeout, write_grpc_timeout, write_millis
 from proxy.exchange import REFUSED, Exchange, Journey
 from proxy.guard import Fields
+from proxy.held import Held
 from proxy.hop import Hop
 from proxy.http1 import COLON, CRLF, Request, Response
 from proxy.plan import Plan
@@ -166,12 +168,45 @@ class Attempts:
             and self._again(exchange, plan, answered=True)
         ):
             return True
+        if rule is not None and not response.is_whole and self._may_fail_late(exchange, rule):
+            Held(self._out.loop, exchange, response, self)
+            return True
+        self.pass_on(exchange, response)
+        return False
+
+    def pass_on(self, exchange: Exchange, response: Response) -> None:
+        """A head goes to the client, as the rule changes it."""
+        plan: Plan = exchange.plan
         if exchange.timer is not None:
             exchange.timer.responded(is_tunnel=bool(response.upgrade))
         if plan.filters is not None and plan.filters.changes_response:
             original = exchange.journey.original if exchange.journey is not None else None
             response.fields = plan.filters.response(original or exchange.request, response.fields)
-        return False
+
+    def _may_fail_late(self, exchange: Exchange, rule: Retry) -> bool:
+        """Whether what looks like success may end with a code that the rule wants tried again."""
+        return (
+            exchange.request_done
+            and exchange.status == 200
+            and exchange.code is None
+            and (rule.on_failure or bool(rule.grpc))
+            and grpc.is_grpc(exchange.request)
+            and self._may_go_again(exchange, rule)
+        )
+
+    def failed_late(self, exchange: Exchange, trailers: Fields | None) -> bool:
+        """A gRPC call is over without a message: whether it goes out once more."""
+        plan: Plan = exchange.plan
+        rule = plan.retry
+        fields = trailers or []
+        if (
+            rule is None
+            or not retry.is_asked_for(rule, frozenset(), 200, fields)
+            or guard.get(fields, H_RETRY) == _NO
+        ):
+            return False
+        self._note(exchange, plan, failed=exchange.code in grpc.FAILURES)
+        return self._again(exchange, plan, answered=True)
 
     def ended(self, exchange: Exchange, plan: Plan) -> None:
         """An HTTP/2 response is over; only now may it be known how."""
@@ -188,10 +223,8 @@ class Attempts:
         """Send the request once more, in a while, if everything allows it."""
         rule = plan.retry
         journey = journey_of(exchange)
-        if rule is None or not retry.may_go_again(exchange, rule, journey.tries):
+        if rule is None or not self._may_go_again(exchange, rule):
             return False
-        if not journey.budgeted:
-            return False  # belongs to a second try itself: who began it goes on
         if not plan.backend.hops and (plan.drawn is None or plan.drawn.only is not None):
             return False  # nobody is left to ask
         now = monotonic()
@@ -211,12 +244,20 @@ class Attempts:
         hop = exchange.endpoint
         if hop is not None and hop not in (exchange.tried or ()):
             exchange.tried = [*(exchange.tried or ()), hop]
+        if exchange.held is not None:
+            exchange.held.drop()
         exchange.take_back(answered=answered)
         exchange.status = 0
         if exchange.timer is not None:
             exchange.timer.between()
         exchange.attempt = self._out.loop.call_later(wait, self._go, exchange)
         return True
+
+    def _may_go_again(self, exchange: Exchange, rule: Retry) -> bool:
+        """Whether number, body and lineage allow one more try: what belongs to a second try
+        itself is not tried again, since who began that goes on."""
+        journey = journey_of(exchange)
+        return journey.budgeted and retry.may_go_again(exchange, rule, journey.tries)
 
     def _go(self, exchange: Exchange) -> None:
         exchange.attempt = None

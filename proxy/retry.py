@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from mesh.core.model import Retry
-from proxy import guard
+from proxy import grpc, guard
 from proxy.exchange import REFUSED, Exchange
 from proxy.guard import Fields
 
@@ -60,13 +60,23 @@ def after_rejection(exchange: Exchange, reason: str) -> bool:
 
 def is_asked_for(retry: Retry, statuses: frozenset[int], status: int, fields: Fields) -> bool:
     """Whether the route wants a response like this one tried again. `statuses` are the route's;
-    a gRPC server that fails at once says so in its head (gRPC over HTTP2, Trailers-Only)."""
+    a gRPC server that fails at once says so in its head (gRPC over HTTP2, Trailers-Only), one
+    that fails later in its trailers, which are `fields` then."""
     if status in statuses:
         return True
-    if not retry.grpc:
+    if not retry.grpc and not retry.on_failure:
         return False
     code = guard.get(fields, b"grpc-status")
-    return code is not None and code.isdigit() and int(code[:3]) in retry.grpc
+    if code is None or not code.isdigit() or not _is_welcome(fields):
+        return False
+    return int(code[:3]) in retry.grpc or (retry.on_failure and code in grpc.FAILURES)
+
+
+def _is_welcome(fields: Fields) -> bool:
+    """Whether the server does not mind another try: it says so with a number of milliseconds
+    that is none (gRPC's A6, `grpc-retry-pushback-ms`)."""
+    value = guard.get(fields, b"grpc-retry-pushback-ms")
+    return value is None or value.isdigit()
 
 
 def may_go_again(exchange: Exchange, retry: Retry, tries: int) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from proxy.seams import Receiver, Transport
 
 RECORD: Final = 16 * 1024
+PIECE: Final = 64 * 1024  # bytes at once through a MemoryBIO, which never gives memory back
 
 
 class Flusher:
@@ -93,6 +94,10 @@ class TlsLink:
         self._handshake()
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > PIECE:
+            for at in range(0, len(data), PIECE):
+                self.data_received(data[at : at + PIECE])
+            return
         self._in.write(data)
         if self._opened is not None:
             self._handshake()
@@ -186,14 +191,22 @@ class TlsLink:
         if not pending or self._lost or self._sent_end:
             pending.clear()
             return
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        pending.clear()
         try:
-            self.ssl.write(pending[0] if len(pending) == 1 else b"".join(pending))
+            if len(data) <= PIECE:
+                self.ssl.write(data)
+            else:
+                self._write_pieces(data)
         except ssl.SSLError as error:
-            pending.clear()
             self._fail(error)
             return
-        pending.clear()
         self._send()
+
+    def _write_pieces(self, data: bytes) -> None:
+        for at in range(0, len(data), PIECE):
+            self.ssl.write(data[at : at + PIECE])
+            self._send()
 
     def _send(self) -> None:
         data = self._out.read()

@@ -13,7 +13,7 @@ from typing import Final
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import PLAIN, Fields
-from proxy.hpack import PSEUDO, TOO_LARGE, Block
+from proxy.hpack import MALFORMED, PSEUDO, TOO_LARGE, Block
 from proxy.http1 import (
     CHUNKED,
     CHUNKS,
@@ -160,6 +160,8 @@ class Heads(HeadReader):
                 pseudo[name] = value
             elif kind == TOO_LARGE:
                 raise PeerError("head_too_large", "header list too large", status=431)
+            elif kind == MALFORMED:
+                raise PeerError("bad_field", "a request line that is none")
             else:
                 special(name, value)
         return pseudo

@@ -44,6 +44,9 @@ _NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STRICT_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 _EDGES: Final = b" \t"
+# Pseudo-fields that become a request line somewhere, and what must not be in one.
+_ON_THE_LINE: Final = frozenset((b":method", b":path", b":authority", b":scheme"))
+_NOT_ON_THE_LINE: Final = re.compile(rb"[^!-~]")
 # Fields that mean one connection, which HTTP/2 has no use for (RFC 9113 §8.2.2).
 _ONE_CONNECTION: Final = (guard.CONNECTION, guard.CODING, guard.UPGRADE, guard.DROPPED, guard.TWIN)
 
@@ -91,7 +94,7 @@ def make_entry(name: bytes, value: bytes) -> Entry:
     if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
         raise PeerError("bad_field", "a field with forbidden characters")
     if name.startswith(b":"):
-        kind = PSEUDO
+        kind = _kind_of_pseudo(name, value)
     elif name in guard.USUAL:
         kind = guard.PLAIN
     else:
@@ -99,6 +102,10 @@ def make_entry(name: bytes, value: bytes) -> Entry:
         if kind == guard.PLAIN and guard.is_ours(name):
             kind = guard.OURS
     return kind, name, value, (name, COLON, value, CRLF)
+
+
+def _kind_of_pseudo(name: bytes, value: bytes) -> int:
+    return MALFORMED if name in _ON_THE_LINE and _NOT_ON_THE_LINE.search(value) else PSEUDO
 
 
 def make_strict_entry(name: bytes, value: bytes) -> Entry:
@@ -113,7 +120,7 @@ def make_strict_entry(name: bytes, value: bytes) -> Entry:
     ):
         kind = MALFORMED
     elif name[:1] == b":":
-        kind = PSEUDO
+        kind = _kind_of_pseudo(name, value)
     elif kind == guard.PLAIN and guard.is_ours(name):
         kind = guard.OURS
     return kind, name, value, (name, COLON, value, CRLF)

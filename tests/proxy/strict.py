@@ -34,25 +34,32 @@ class Arrived:
 
 def read(data: bytes) -> tuple[Arrived | None, bytes]:
     """The first request of `data` and what follows; None while it is incomplete."""
-    head, end, rest = data.partition(b"\r\n\r\n")
-    if not end:
+    request = read_head(data)
+    if request is None:
         return None, data
-    if b"\n" in head.replace(b"\r\n", b"") or b"\r" in head.replace(b"\r\n", b""):
-        raise DesyncError(f"a bare line end in {head!r}")
-    first, *lines = head.split(b"\r\n")
-    line = _LINE.fullmatch(first)
-    if line is None:
-        raise DesyncError(f"no request line: {first!r}")
-    fields = [read_field(text) for text in lines]
-    request = Arrived(line[1], line[2], fields, b"")
-    body, rest = _body(request, rest)
+    body, rest = _body(request, data.partition(b"\r\n\r\n")[2])
     if body is None:
         return None, data
     request.body = body
     return request, rest
 
 
+def read_head(data: bytes) -> Arrived | None:
+    """The head that `data` begins with; None while it is incomplete."""
+    head, end, _ = data.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    if b"\n" in head.replace(b"\r\n", b"") or b"\r" in head.replace(b"\r\n", b""):
+        raise DesyncError(f"a bare line end in {head!r}")
+    first, *lines = head.split(b"\r\n")
+    line = _LINE.fullmatch(first)
+    if line is None:
+        raise DesyncError(f"no request line: {first!r}")
+    return Arrived(line[1], line[2], [read_field(text) for text in lines], b"")
+
+
 def read_field(line: bytes) -> tuple[bytes, bytes]:
+    """One field line. Raises DesyncError."""
     found = _FIELD.fullmatch(line)
     if found is None or found[1].lower() in _BANNED:
         raise DesyncError(f"no field: {line!r}")
@@ -68,7 +75,7 @@ def _body(request: Arrived, rest: bytes) -> tuple[bytes | None, bytes]:
     if codings:
         if codings != [b"chunked"]:
             raise DesyncError(f"coding {codings}")
-        return _chunks(rest)
+        return read_chunks(rest)
     if not lengths:
         return b"", rest
     if not re.fullmatch(rb"[0-9]{1,18}", lengths[0]):
@@ -77,7 +84,8 @@ def _body(request: Arrived, rest: bytes) -> tuple[bytes | None, bytes]:
     return (rest[:size], rest[size:]) if len(rest) >= size else (None, rest)
 
 
-def _chunks(rest: bytes) -> tuple[bytes | None, bytes]:
+def read_chunks(rest: bytes) -> tuple[bytes | None, bytes]:
+    """A chunked body and what follows; None while it is incomplete."""
     body = b""
     while True:
         if rest.startswith(b"0\r\n"):

@@ -11,7 +11,7 @@ from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, SLEEP, Object, apply, container, pod, wait_ready
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SPACE = "rules"
 LONG = "-".join(["account"] * 31)  # 247 characters: no DNS name holds an identity with it

@@ -18,6 +18,7 @@ MACHINERY: Final = "apimachinery@v0.34.4/pkg"
 PACKAGES: Final = {
     "corev1": f"{API}/core/v1/types.go",
     "appsv1": f"{API}/apps/v1/types.go",
+    "batchv1": f"{API}/batch/v1/types.go",
     "rbacv1": f"{API}/rbac/v1/types.go",
     "policyv1": f"{API}/policy/v1/types.go",
     "schedulingv1": f"{API}/scheduling/v1/types.go",
@@ -33,7 +34,8 @@ ROOTS: Final = (
     *(f"corev1.{kind}" for kind in ("Namespace", "ConfigMap", "Secret", "ServiceAccount")),
     *(f"corev1.{kind}" for kind in ("Service", "Pod", "Event")),
     "appsv1.Deployment",
-    "appsv1.ReplicaSet",
+    *(f"appsv1.{kind}" for kind in ("ReplicaSet", "DaemonSet")),
+    *(f"batchv1.{kind}" for kind in ("Job", "CronJob")),
     *(f"rbacv1.{kind}" for kind in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")),
     "policyv1.PodDisruptionBudget",
     "policyv1.Eviction",

@@ -27,7 +27,6 @@ _LOG: Final = logging.getLogger("mesh.local.api")
 _YEAR: Final = 365 * 86400  # seconds
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _LEFT_OUT: Final = {
-    "exec": "exec: run the command on the machine, pods are processes there",
     "attach": "attach: read the pod's log with `kubectl logs -f`",
     "portforward": (
         "port-forward: Services and pods are reachable by their address from this machine"

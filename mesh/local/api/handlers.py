@@ -10,7 +10,17 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from mesh.local.api import bodies, kinds, negotiate, podlogs, scale, selectors, status, tables
+from mesh.local.api import (
+    bodies,
+    execute,
+    kinds,
+    negotiate,
+    podlogs,
+    scale,
+    selectors,
+    status,
+    tables,
+)
 from mesh.local.api.paths import Target
 from mesh.local.api.proxying import Forwarder
 from mesh.local.api.rbac import Action
@@ -119,6 +129,8 @@ class Handlers:
             return await self._forwarder.forward(request, target)
         if target.subresource == "log":
             return await self._log(call)
+        if target.subresource == "exec":
+            return await execute.serve(self.api.store, self.api.execute, request, target)
         if not target.subresource and action.verb not in row.verbs:
             raise status.method_not_allowed()
         found: web.StreamResponse = await self._verbs[action.verb](call)

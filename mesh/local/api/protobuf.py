@@ -25,6 +25,7 @@ MAX_DEPTH: Final = 64
 _PACKAGES: Final = {
     "v1": "corev1",
     "apps/v1": "appsv1",
+    "batch/v1": "batchv1",
     "rbac.authorization.k8s.io/v1": "rbacv1",
     "policy/v1": "policyv1",
     "scheduling.k8s.io/v1": "schedulingv1",

@@ -313,6 +313,47 @@ appsv1.ReplicaSetStatus replicas:1#^ fullyLabeledReplicas:2# readyReplicas:4#
   availableReplicas:5# terminatingReplicas:7#^ observedGeneration:3#
   conditions:6*.appsv1.ReplicaSetCondition
 appsv1.ReplicaSetCondition type:1^ status:2^ lastTransitionTime:3.metav1.Time reason:4 message:5
+appsv1.DaemonSet metadata:1.metav1.ObjectMeta spec:2.appsv1.DaemonSetSpec
+  status:3.appsv1.DaemonSetStatus
+appsv1.DaemonSetSpec selector:1.metav1.LabelSelector^ template:2.corev1.PodTemplateSpec^
+  updateStrategy:3.appsv1.DaemonSetUpdateStrategy minReadySeconds:4# revisionHistoryLimit:6#^
+appsv1.DaemonSetUpdateStrategy type:1 rollingUpdate:2.appsv1.RollingUpdateDaemonSet^
+appsv1.RollingUpdateDaemonSet maxUnavailable:1.IntOrString^ maxSurge:2.IntOrString^
+appsv1.DaemonSetStatus currentNumberScheduled:1#^ numberMisscheduled:2#^
+  desiredNumberScheduled:3#^ numberReady:4#^ observedGeneration:5# updatedNumberScheduled:6#
+  numberAvailable:7# numberUnavailable:8# collisionCount:9#^
+  conditions:10*.appsv1.DaemonSetCondition
+appsv1.DaemonSetCondition type:1^ status:2^ lastTransitionTime:3.metav1.Time reason:4 message:5
+batchv1.Job metadata:1.metav1.ObjectMeta spec:2.batchv1.JobSpec status:3.batchv1.JobStatus
+batchv1.JobSpec parallelism:1#^ completions:2#^ activeDeadlineSeconds:3#^
+  podFailurePolicy:11.batchv1.PodFailurePolicy^ successPolicy:16.batchv1.SuccessPolicy^
+  backoffLimit:7#^ backoffLimitPerIndex:12#^ maxFailedIndexes:13#^
+  selector:4.metav1.LabelSelector^ manualSelector:5?^ template:6.corev1.PodTemplateSpec^
+  ttlSecondsAfterFinished:8#^ completionMode:9^ suspend:10?^ podReplacementPolicy:14^
+  managedBy:15^
+batchv1.PodFailurePolicy rules:1*.batchv1.PodFailurePolicyRule^
+batchv1.PodFailurePolicyRule action:1^
+  onExitCodes:2.batchv1.PodFailurePolicyOnExitCodesRequirement^
+  onPodConditions:3*.batchv1.PodFailurePolicyOnPodConditionsPattern
+batchv1.PodFailurePolicyOnExitCodesRequirement containerName:1^ operator:2^ values:3*#^
+batchv1.PodFailurePolicyOnPodConditionsPattern type:1^ status:2^
+batchv1.SuccessPolicy rules:1*.batchv1.SuccessPolicyRule^
+batchv1.SuccessPolicyRule succeededIndexes:1^ succeededCount:2#^
+batchv1.JobStatus conditions:1*.batchv1.JobCondition startTime:2.metav1.Time^
+  completionTime:3.metav1.Time^ active:4# succeeded:5# failed:6# terminating:11#^
+  completedIndexes:7 failedIndexes:10^ uncountedTerminatedPods:8.batchv1.UncountedTerminatedPods^
+  ready:9#^
+batchv1.JobCondition type:1^ status:2^ lastProbeTime:3.metav1.Time
+  lastTransitionTime:4.metav1.Time reason:5 message:6
+batchv1.UncountedTerminatedPods succeeded:1* failed:2*
+batchv1.CronJob metadata:1.metav1.ObjectMeta spec:2.batchv1.CronJobSpec
+  status:3.batchv1.CronJobStatus
+batchv1.CronJobSpec schedule:1^ timeZone:8^ startingDeadlineSeconds:2#^ concurrencyPolicy:3
+  suspend:4?^ jobTemplate:5.batchv1.JobTemplateSpec^ successfulJobsHistoryLimit:6#^
+  failedJobsHistoryLimit:7#^
+batchv1.JobTemplateSpec metadata:1.metav1.ObjectMeta spec:2.batchv1.JobSpec
+batchv1.CronJobStatus active:1*.corev1.ObjectReference lastScheduleTime:4.metav1.Time^
+  lastSuccessfulTime:5.metav1.Time^
 rbacv1.Role metadata:1.metav1.ObjectMeta rules:2*.rbacv1.PolicyRule^
 rbacv1.PolicyRule verbs:1*^ apiGroups:2* resources:3* resourceNames:4* nonResourceURLs:5*
 rbacv1.ClusterRole metadata:1.metav1.ObjectMeta rules:2*.rbacv1.PolicyRule^

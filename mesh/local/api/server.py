@@ -20,6 +20,7 @@ from mesh.local.api import (
     definitions,
     escalation,
     kinds,
+    limits,
     patching,
     pods,
     status,
@@ -27,6 +28,7 @@ from mesh.local.api import (
     workloads,
 )
 from mesh.local.api.addresses import ClusterIPs
+from mesh.local.api.execute import Execute
 from mesh.local.api.housekeeping import CLEANUP, Housekeeper
 from mesh.local.api.resources import Object, Resource
 from mesh.local.api.store import Store, copy, timestamp
@@ -35,7 +37,6 @@ from mesh.local.api.webhooks import Caller, Request, Webhooks
 
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 _PATCH_TRIES: Final = 5
-_NOT_ENFORCED: Final = ("networkpolicies.networking.k8s.io", "resourcequotas", "limitranges")
 _PROTECTED: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
@@ -79,6 +80,7 @@ class Api:
         self.cluster_ips = cluster_ips
         self.logs = logs
         self.clock = clock
+        self.execute: Execute | None = None  # the kubelet's, once there is one
         self._webhooks = Webhooks(store, call) if call is not None else None
         Housekeeper(store, ca).start()
 
@@ -125,6 +127,10 @@ class Api:
         meta = fresh["metadata"]
         self._check_namespace(row, meta)  # it may have gone while webhooks were asked
         self._warn_about(row, version, fresh, options)
+        if row.key == "pods":
+            space = meta["namespace"]
+            there = self.store.scan("pods", space)
+            limits.check_quotas(fresh, self.store.scan("resourcequotas", space), there)
         kept = kinds.to_storage(row, self._storage_version(row), fresh)
         if options.dry_run:
             if self.store.find(row.store_key, meta.get("namespace"), meta["name"]) is not None:
@@ -371,6 +377,7 @@ class Api:
         """Built-in admission of a new object, before webhooks and after each change."""
         if row.key == "pods" and isinstance(obj.get("spec"), dict):
             pods.admit(self.store, obj, suffix=random_suffix())
+            limits.fill_limits(obj, self.store.scan("limitranges", obj["metadata"]["namespace"]))
 
     def _begin(self, row: Resource, version: str, obj: Object) -> None:
         """What a new object starts with: addresses and its first status."""
@@ -438,8 +445,8 @@ class Api:
     def _warn_about(self, row: Resource, version: str, obj: Object, options: Options) -> None:
         if row.key == definitions.KEY and definitions.has_rules(obj.get("spec")):
             options.warn("mesh local does not evaluate x-kubernetes-validations")
-        if row.key in _NOT_ENFORCED:
-            options.warn(f"mesh local stores {row.plural} and does not enforce them")
+        if row.plural == "networkpolicies":
+            options.warn("mesh local stores networkpolicies and does not enforce them")
 
 
 def _metadata(obj: Object) -> Object:

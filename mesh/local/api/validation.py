@@ -7,10 +7,10 @@ fields were checked before, in `fields`. Gives Faults; raises nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from mesh.local.api import selectors, workloads
+from mesh.local.api import limits, selectors, workloads
 from mesh.local.api.podvalidation import LABEL, LABEL_WORDS, pod_spec_faults, port_number, protocol
 from mesh.local.api.resources import Object, Resource
 from mesh.local.api.status import Fault, bad, duplicate, forbidden_field, required, unsupported
@@ -306,7 +306,7 @@ def _endpoint_slice(obj: Object) -> Iterator[Fault]:
             yield required(f"endpoints[{number}].addresses", "must contain at least 1 address")
 
 
-_Check = Callable[[Object], Iterator[Fault]]
+_Check = Callable[[Object], Iterable[Fault]]
 _CHECKS: Final[Mapping[str, _Check]] = {
     "pods": _pod,
     "deployments.apps": _workload,
@@ -325,6 +325,8 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhook_configuration,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhook_configuration,
     "endpointslices.discovery.k8s.io": _endpoint_slice,
+    "resourcequotas": limits.quota_faults,
+    "limitranges": limits.range_faults,
 }
 
 

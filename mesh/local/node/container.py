@@ -156,13 +156,14 @@ def _become(plan: dict[str, Any]) -> None:
         linux.no_new_privileges()
 
 
-def _exec(plan: dict[str, Any], channel: socket.socket, output: tuple[int, int]) -> None:
+def _exec(
+    plan: dict[str, Any], channel: socket.socket, output: tuple[int, int], given: int = -1
+) -> None:
     for number, fd in ((1, output[0]), (2, output[1])):
         with contextlib.suppress(OSError):
             os.fchown(fd, plan["uid"], plan["gid"])
         os.dup2(fd, number)
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
+    os.dup2(given if given >= 0 else os.open("/dev/null", os.O_RDONLY), 0)
     with contextlib.suppress(OSError):
         os.makedirs(plan["cwd"], exist_ok=True)
     _become(plan)
@@ -211,7 +212,11 @@ def start(
 
 
 def execute(
-    plan: dict[str, Any], channel: socket.socket, output: tuple[int, int], target: int
+    plan: dict[str, Any],
+    channel: socket.socket,
+    output: tuple[int, int],
+    target: int,
+    given: int = -1,
 ) -> None:
     """Run a further command inside the container whose PID 1 is `target`; as `start`."""
     kinds = ("pid", "uts", "ipc", "net", "mnt")
@@ -225,7 +230,7 @@ def execute(
     try:
         _reset_signals()
         os.setsid()
-        _exec(plan, channel, output)
+        _exec(plan, channel, output, given)
     except BaseException as error:
         report(channel, error=f"{type(error).__name__}: {error}", stage="setup")
     sys.stderr.flush()

@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -294,6 +294,23 @@ class Container:
             return done.code, lines.text()
         finally:
             lines.close()
+
+    async def run_inside(self, argv: Sequence[str], streams: tuple[int, int, int]) -> int:
+        """Run a command with these streams until it ends; its exit code. Raises OSError."""
+        if self._process is None or self._process.ended.done():
+            raise OSError(f"container not found: {self.name} is not running")
+        plan = {**self._plan, "argv": list(argv)}
+        try:
+            process = await self.view.node.spawner.execute(
+                plan, streams[1:], self._process.pid, streams[0]
+            )
+        except SpawnError as error:
+            raise OSError(str(error)) from error
+        try:
+            return (await asyncio.shield(process.ended)).code
+        except BaseException:
+            process.send(signal.SIGKILL)
+            raise
 
     async def _hook(self, hook: Object, seconds: float | None) -> str | None:
         try:

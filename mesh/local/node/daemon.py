@@ -32,6 +32,7 @@ from mesh.local.controllers.deployments import Deployments
 from mesh.local.controllers.endpoints import Endpoints
 from mesh.local.controllers.garbage import Garbage
 from mesh.local.controllers.jobs import Jobs
+from mesh.local.controllers.quotas import Quotas
 from mesh.local.controllers.replicasets import ReplicaSets
 from mesh.local.controllers.statefulsets import StatefulSets
 from mesh.local.node import record, rootfs
@@ -126,6 +127,7 @@ class Daemon:
             Jobs(self.api, controllers.named("job-controller")).run(),
             CronJobs(self.api, controllers.named("cronjob-controller")).run(),
             Endpoints(self.api, labels["topology.kubernetes.io/zone"]).run(),
+            Quotas(self.api).run(),
             Garbage(self.api).run(),
             expire(self.store),
         ]

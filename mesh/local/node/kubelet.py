@@ -7,6 +7,7 @@ import contextlib
 import logging
 import platform
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from mesh.local.node.context import Node, machine_size
 from mesh.local.node.follow import follow
 from mesh.local.node.pod import PodWorker
 from mesh.local.node.podstatus import timestamp
+from mesh.local.node.services import ports_on_node
 
 Object = dict[str, Any]
 _HEARTBEAT = 10.0  # seconds between renewals of the node's Lease
@@ -44,6 +46,10 @@ def why_not(pod: Object, labels: dict[str, str]) -> str:
     return ""
 
 
+def _port_key(port: Object) -> tuple[str, int]:
+    return port.get("protocol", "TCP"), int(port["hostPort"])
+
+
 class Kubelet:
     """Follows the pods of the cluster and keeps one worker for each."""
 
@@ -55,6 +61,7 @@ class Kubelet:
     async def run(self) -> None:
         """Until cancelled."""
         self._announce()
+        self._node.api.execute = self._execute
         async with asyncio.TaskGroup() as group:
             group.create_task(follow(self._node.api.store, "pods", self._saw))
             group.create_task(follow(self._node.api.store, "configmaps", self._saw_source))
@@ -82,8 +89,21 @@ class Kubelet:
         self._tasks[uid] = task
         task.add_done_callback(lambda _: self._forget(uid))
 
+    async def _execute(
+        self, pod: Object, container: str, argv: Sequence[str], streams: tuple[int, int, int]
+    ) -> int:
+        """For `kubectl exec`. Raises OSError."""
+        worker = self._workers.get(pod["metadata"]["uid"])
+        if worker is None:
+            raise OSError("the pod is not running")
+        return await worker.containers[container].run_inside(argv, streams)
+
     def _forget(self, uid: str) -> None:
-        self._workers.pop(uid, None)
+        worker = self._workers.pop(uid, None)
+        if worker is not None and ports_on_node(worker.pod["spec"]):
+            for pod in tuple(self._node.api.store.scan("pods")):
+                if not pod["spec"].get("nodeName"):
+                    self._bind(pod)
         self._tasks.pop(uid, None)
 
     def _bind(self, pod: Object) -> None:
@@ -92,7 +112,7 @@ class Kubelet:
         meta = pod["metadata"]
         if pod["spec"].get("schedulingGates") or "deletionTimestamp" in meta:
             return
-        reason = why_not(pod, node_labels(self._node.name))
+        reason = why_not(pod, node_labels(self._node.name)) or self._why_no_port(pod)
         if reason:
             condition = {
                 "type": "PodScheduled",
@@ -113,6 +133,14 @@ class Kubelet:
         store.update("pods", {**pod, "spec": spec})
         text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {self._node.name}"
         self._node.recorder.named("default-scheduler").event(pod, "Scheduled", text)
+
+    def _why_no_port(self, pod: Object) -> str:
+        """Why a pod does not get the ports of the node that it asks for; empty when it does."""
+        wanted = {_port_key(port) for port in ports_on_node(pod["spec"])}
+        for worker in self._workers.values() if wanted else ():
+            if wanted & {_port_key(port) for port in ports_on_node(worker.pod["spec"])}:
+                return "0/1 nodes are available: 1 node(s) didn't have free ports for the pod."
+        return ""
 
     def _saw_source(self, type_: str, obj: Object) -> None:
         """A ConfigMap or Secret changed: pods that mount it get its new content."""

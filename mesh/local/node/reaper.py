@@ -6,7 +6,7 @@ the operation needs. Exits of containers go back as {"pid": N, "status": S} pack
 daemon ends, PID 1 ends, and the kernel ends everything else.
 
 Requests: sandbox [report, plan]; start [report, plan, stdout, stderr, network];
-execute [report, plan, stdout, stderr] with "target", the container's PID 1.
+execute [report, plan, stdout, stderr, perhaps stdin] with "target", the container's PID 1.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def _start(_: dict[str, Any], plan: dict[str, Any], channel: socket.socket, fds:
 def _execute(
     request: dict[str, Any], plan: dict[str, Any], channel: socket.socket, fds: list[int]
 ) -> None:
-    container.execute(plan, channel, (fds[0], fds[1]), int(request["target"]))
+    given = fds[2] if len(fds) > 2 else -1
+    container.execute(plan, channel, (fds[0], fds[1]), int(request["target"]), given)
 
 
 _OPERATIONS: dict[str, Operation] = {

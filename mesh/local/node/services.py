@@ -98,6 +98,28 @@ def service_ports(services: Iterable[Object], slices: Iterable[Object]) -> list[
     return found
 
 
+def host_ports(pods: Iterable[Object], node: tuple[str, ...]) -> list[Port]:
+    """Ports of the node that lead to one pod each, on every address of the node."""
+    found = []
+    for pod in pods:
+        addresses = [entry["ip"] for entry in (pod.get("status") or {}).get("podIPs") or ()]
+        if pod["spec"].get("hostNetwork") or not addresses:
+            continue
+        for port in ports_on_node(pod["spec"]):
+            for where in [port["hostIP"]] if port.get("hostIP") else node:
+                there = [a for a in addresses if _family(a) == _family(where)]
+                target = tuple((address, int(port["containerPort"])) for address in there[:1])
+                protocol = str(port.get("protocol", "TCP")).lower()
+                found.append(Port(where, protocol, int(port["hostPort"]), target))
+    return found
+
+
+def ports_on_node(spec: Object) -> list[Object]:
+    """The container ports of a pod that ask for a port of the node."""
+    listed = [*spec["containers"], *(spec.get("initContainers") or ())]
+    return [port for one in listed for port in one.get("ports") or () if port.get("hostPort")]
+
+
 def _chain(number: int, port: Port) -> Iterator[str]:
     family = "ip6" if ":" in port.address else "ip"
     count = len(port.targets)
@@ -207,11 +229,16 @@ class Proxy:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow("services"))
+            group.create_task(follow(self._store, "pods", self._saw_pod))
             group.create_task(self._follow("endpointslices.discovery.k8s.io"))
             group.create_task(self._apply_changes())
 
     async def _follow(self, resource: str) -> None:
         await follow(self._store, resource, lambda *_: self._changed.set())
+
+    def _saw_pod(self, _: str, pod: Object) -> None:
+        if ports_on_node(pod["spec"]):
+            self._changed.set()
 
     async def _apply_changes(self) -> None:
         while True:
@@ -228,6 +255,7 @@ class Proxy:
         ports = service_ports(
             self._store.scan("services"), self._store.scan("endpointslices.discovery.k8s.io")
         )
+        ports += host_ports(self._store.scan("pods"), self._node)
         if ports == self._applied:
             return
         process = await asyncio.create_subprocess_exec(

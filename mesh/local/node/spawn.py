@@ -138,9 +138,12 @@ class Spawner:
         report = await self._ask({"op": "start"}, plan, [*output, network])
         return await self._started(report)
 
-    async def execute(self, plan: dict[str, Any], output: tuple[int, int], target: int) -> Process:
-        """Run a command in the container whose first process is `target`."""
-        report = await self._ask({"op": "execute", "target": target}, plan, [*output])
+    async def execute(
+        self, plan: dict[str, Any], output: tuple[int, int], target: int, given: int = -1
+    ) -> Process:
+        """Run a command in the container whose first process is `target`; `given` is its stdin."""
+        fds = [*output] if given < 0 else [*output, given]
+        report = await self._ask({"op": "execute", "target": target}, plan, fds)
         return await self._started(report)
 
     async def _started(self, report: Report) -> Process:

@@ -233,7 +233,7 @@ def test_yaml_is_taken_as_kubernetes_reads_it(server: Server) -> None:
         ("GET", "/elsewhere", 404, "mesh local has no /elsewhere"),
         ("GET", "/api/v1/pods/one", 404, "mesh local has no pods outside of namespaces"),
         ("GET", "/api/v1/namespaces/x/nodes", 404, "mesh local has no nodes in namespaces"),
-        ("GET", "/api/v1/namespaces/x/pods/y/exec", 404, "mesh local has no exec"),
+        ("GET", "/api/v1/namespaces/x/pods/y/attach", 404, "mesh local has no attach"),
         ("POST", "/api/v1/namespaces/x/pods/y/eviction", 404, "mesh local has no pods/eviction"),
         ("PUT", "/api/v1/namespaces", 405, "does not allow this method"),
         ("POST", "/version", 405, "does not allow this method"),

@@ -22,10 +22,11 @@ CLIENT: Final = Program(
 SERVER: Final = Program(
     HERE / "interop", "gRPC's interop server", "1 to 4 minutes", package=f"{GRPC}/server"
 )
+BACKEND: Final = Program(HERE / "backend", "a server on Go's net/http")
 
 
 def main() -> None:
-    for program in (H2SPEC, CLIENT, SERVER):
+    for program in (H2SPEC, CLIENT, SERVER, BACKEND):
         print(built(program))
 
 

@@ -1,0 +1,3 @@
+module lightmesh.test/backend
+
+go 1.26.0

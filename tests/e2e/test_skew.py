@@ -37,10 +37,10 @@ def previous(stage: Stage) -> str:
 
 
 @contextmanager
-def under_load(stage: Stage, target: str = "catalogue") -> Iterator[None]:
-    """200 requests a second, none of which may fail; the catalogue is split."""
+def under_load(stage: Stage, target: str = "catalogue", rate: int = 200) -> Iterator[None]:
+    """So many requests a second, none of which may fail; the catalogue is split."""
     _split(stage, 100, 0)
-    stage.load(f"/resume?rate=200&target={target}", "POST")
+    stage.load(f"/resume?rate={rate}&target={target}", "POST")
     eventually(lambda: stage.load("/stats")["ok"] > 100)
     began, before = time.time(), stage.load("/stats")
     try:
@@ -155,7 +155,7 @@ def test_an_upgrade_from_the_release_before_loses_no_request(stage: Stage, previ
     _choose_proxy(stage, None, *WORKLOADS, "load")
     assert set(_proxies(stage, "catalogue").values()) == {previous_release().version}
 
-    with under_load(stage, "gateway"):
+    with under_load(stage, "gateway", 40):
         plan = stage.mesh("upgrade", *stage.install_flags, "--plan")
         stage.apply(stage.mesh("upgrade", *stage.install_flags))
         _roll(stage, labels.MESH_NAMESPACE, *PARTS)

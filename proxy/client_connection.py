@@ -26,7 +26,7 @@ from proxy.http1 import (
 )
 from proxy.http1_request import RequestReader, RequestSink
 from proxy.opaque import Tunnel
-from proxy.pace import Pace
+from proxy.pace import Pace, Taking
 from proxy.seams import Transport
 
 HEAD_SECONDS: Final = 10.0  # for a request head, from its first byte
@@ -56,9 +56,9 @@ class ClientConnection(ClientSide, RequestSink):
         "_reader",
         "_reads",
         "_since",
+        "_taking",
         "_transport",
         "_write_paused",
-        "_writes",
         "read_bytes",
         "written_bytes",
     )
@@ -85,7 +85,7 @@ class ClientConnection(ClientSide, RequestSink):
         self._paused = False
         self._write_paused = False
         self._reads: Pace | None = None  # of a body that is awaited
-        self._writes: Pace | None = None  # of a response that waits to be taken
+        self._taking = Taking()
         self._since = self._now()
         self.read_bytes = 0
         self.written_bytes = 0
@@ -300,8 +300,10 @@ class ClientConnection(ClientSide, RequestSink):
         if self._exchange is not None:
             self._check_pace(self._exchange, now)
             return
-        self._reads = self._writes = None
-        if self._since < 0:
+        self._reads = None
+        if self._is_stalled(now):
+            self._give_up()  # also a connection that is closed, once all has gone
+        elif self._since < 0:
             if now + self._since > HEAD_SECONDS:
                 self._refuse(PeerError("head-timeout", "request head took too long", status=408))
         elif now - self._since > IDLE_SECONDS:
@@ -318,17 +320,19 @@ class ClientConnection(ClientSide, RequestSink):
         elif self._reads.is_slow(self.read_bytes, now):
             self._refuse(PeerError("slow-body", "request body took too long", status=408))
             return
-        if not self._write_paused:
-            self._writes = None
-            return
-        taken = self.written_bytes - self._transport.get_write_buffer_size()
-        if self._writes is None:
-            self._writes = Pace(taken, now)
-        elif self._writes.is_slow(taken, now):
-            self._pipeline.refused(PeerError("stalled", "a response that nobody takes"))
+        if self._is_stalled(now):
             self._exchange = None
+            self._give_up()
             exchange.client_gone("stalled")
-            self._transport.abort()
+
+    def _is_stalled(self, now: float) -> bool:
+        """Whether what was written, be it all of a response, is taken too slowly."""
+        waiting = self._transport.get_write_buffer_size()
+        return self._taking.is_slow(self.written_bytes, waiting, now)
+
+    def _give_up(self) -> None:
+        self._pipeline.refused(PeerError("stalled", "a response that nobody takes"))
+        self._transport.abort()
 
     # -- inside ------------------------------------------------------------------------------
 

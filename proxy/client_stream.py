@@ -35,7 +35,7 @@ class ClientStream(Stream, ClientSide):
         self.request_ended = False
         self.early = b""
         self.left_before = -1  # bytes of the body a second ago,
-        self.waited = 0  # and seconds in which none came
+        self.waited = 0  # and those that the slowest sender would be ahead by now
         self._has_ended = False
         self._body_left: int | None = None  # of the response, where its length ends it
 

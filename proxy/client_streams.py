@@ -42,6 +42,7 @@ from proxy.http2_frames import (
     goaway,
 )
 from proxy.http2_sending import Stream
+from proxy.pace import MIN_RATE, PACE_SECONDS, Taking
 from proxy.seams import Transport
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,6 @@ APPLICATION_IDLE: Final = 600.0  # gRPC clients keep their connections for long
 PREFACE_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 LAST_CALL_SECONDS: Final = 1.0  # for the answer to the PING behind the first GOAWAY
-STALL_SECONDS: Final = 60  # in which a response, or a body of known length, must go on
 HEAD_SECONDS: Final = 10  # for a header block, from its first frame
 WINDOW_SECONDS: Final = 10.0  # over which resets are counted
 EARLY_SECONDS: Final = 1.0  # a reset after that is a client's change of mind
@@ -73,6 +73,7 @@ class ClientStreams(Http2):
         "_resets",
         "_since",
         "_starting",
+        "_taking",
         "_waits",
         "_window_began",
         "response_pairs",
@@ -104,6 +105,7 @@ class ClientStreams(Http2):
         self._leaving = 0.0  # when the first GOAWAY of two was sent
         self._opened = self._resets = 0  # in this window
         self._waits = 0  # seconds that a header block has been on its way
+        self._taking = Taking()
         keeper.clients.add(self)
         self.open_connection(b"")
 
@@ -141,12 +143,12 @@ class ClientStreams(Http2):
         self._end_all()
         self._pipeline.closed(self, error)
 
-    def _end_all(self) -> None:
+    def _end_all(self, reason: str = "client-gone") -> None:
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             exchange, stream.exchange = stream.exchange, None
             if exchange is not None:
-                exchange.client_gone()
+                exchange.client_gone(reason)
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -351,6 +353,11 @@ class ClientStreams(Http2):
                 return
         else:
             self._waits = 0
+        if self._is_stalled(now):
+            self._pipeline.refused(PeerError("stalled", "a client that takes nothing"))
+            self._end_all("stalled")
+            self._transport.abort()
+            return
         if self.streams:
             self._cut_stalled()
             return
@@ -363,23 +370,29 @@ class ClientStreams(Http2):
             else:
                 self.end()
 
+    def _is_stalled(self, now: float) -> bool:
+        """Whether the connection itself is hardly read, whatever its windows allow."""
+        waiting = self._transport.get_write_buffer_size()
+        return self._taking.is_slow(self.written_bytes, waiting, now)
+
     def _cut_stalled(self) -> None:
-        """A client that takes nothing of a response for long does not want it; one that sends
-        nothing of a body whose length it told has forgotten it."""
+        """A client that takes hardly anything of a response does not want it; one that sends
+        hardly anything of a body whose length it told has forgotten it."""
         for stream in list(self.streams.values()):
             if stream.pending is None:
                 self._cut_slow(stream)
                 continue
-            stream.stalled += 1
-            if stream.stalled >= STALL_SECONDS:
+            stream.stalled += MIN_RATE
+            if stream.stalled >= MIN_RATE * PACE_SECONDS:
                 self._give_up(stream, PeerError("stalled", "a response that nobody takes"))
 
     def _cut_slow(self, stream: ClientStream) -> None:
         if not stream.left or stream.request_ended or stream.is_paused:
             return
-        stream.waited = stream.waited + 1 if stream.left == stream.left_before else 0
+        came = max(0, stream.left_before - stream.left)
         stream.left_before = stream.left
-        if stream.waited >= STALL_SECONDS:
+        stream.waited = max(0, stream.waited + MIN_RATE - came)
+        if stream.waited >= MIN_RATE * PACE_SECONDS:
             self._give_up(stream, PeerError("slow-body", "request body took too long"))
 
     def _give_up(self, stream: ClientStream, error: PeerError) -> None:

@@ -52,7 +52,7 @@ class Stream:
         self.receive_window = receive_window
         self.pending: list[tuple[bytes, bool]] | None = None  # data that waits for a window
         self.trailers: list[tuple[bytes, bytes]] | None = None  # that wait behind it
-        self.stalled = 0  # seconds in which nothing of it could go
+        self.stalled = 0  # bytes that the slowest taker would have taken of it since it waits
         self.is_paused = False  # whoever takes its data has asked for no more
         self.left: int | None = None  # bytes of a measured body still to come
         self._held_credit = 0
@@ -218,7 +218,7 @@ class Sending:
                 del pending[0]
             stream.window -= len(data)
             self._window -= len(data)
-            stream.stalled = 0
+            stream.stalled = max(0, stream.stalled - len(data))
             self._write_data(stream.id, data, end)
         stream.pending = None
         if stream.trailers is not None:

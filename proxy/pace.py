@@ -26,6 +26,24 @@ class Pace:
         return now - self._since > PACE_SECONDS
 
 
+class Taking:
+    """How fast the far end takes what was written to it."""
+
+    __slots__ = ("_pace",)
+
+    def __init__(self) -> None:
+        self._pace: Pace | None = None
+
+    def is_slow(self, written: int, waiting: int, now: float) -> bool:
+        """Of `written` bytes in all `waiting` have not gone. Ask every second or so."""
+        if not waiting:
+            self._pace = None
+            return False
+        if self._pace is None:
+            self._pace = Pace(written - waiting, now)
+        return self._pace.is_slow(written - waiting, now)
+
+
 class Watermark:
     """Whether memory is so scarce that new requests must go elsewhere; 0: no limit."""
 

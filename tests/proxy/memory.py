@@ -16,7 +16,7 @@ class MemoryTransport:
         self.step = 0
         self.reading = True
         self.eof = False
-        self._closing = False
+        self._closing = self.is_aborted = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -42,7 +42,7 @@ class MemoryTransport:
         self._closing = True
 
     def abort(self) -> None:
-        self._closing = True
+        self._closing = self.is_aborted = True
 
     def write_eof(self) -> None:
         self.eof = True

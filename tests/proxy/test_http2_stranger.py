@@ -26,9 +26,21 @@ from proxy.http2_frames import (
     frame,
 )
 from tests.proxy.frame_floods import FLOODS
-from tests.proxy.frame_scripts import HEAD, SCRIPTS, Script, data, head, long, pairs, text
+from tests.proxy.frame_scripts import (
+    HEAD,
+    POSTS,
+    SCRIPTS,
+    Script,
+    data,
+    head,
+    long,
+    pairs,
+    text,
+)
 from tests.proxy.memory import MemoryTransport, NoLoop
 from tests.proxy.test_http2 import There
+
+LARGE = b"\0\x04" + long(2**30)  # a window for each stream
 
 
 class Watching(There):
@@ -143,6 +155,7 @@ def test_time_forgives_resets_and_control_frames() -> None:
     for second in range(1, 200):
         for _ in range(50):
             stranger.send(frame(6, 0, 0, bytes(8)))
+        stranger.transport.written.clear()
         stranger.server.check(stranger.server._since + second)
 
     assert not stranger.server.is_over
@@ -161,6 +174,49 @@ def test_a_response_that_nobody_takes_is_cut_after_a_minute() -> None:
     assert exchange.is_over
     assert exchange.error == "stalled"
     assert stranger.there.reasons == ["stalled"]
+
+
+def test_a_response_that_is_taken_too_slowly_is_cut() -> None:
+    stranger = Stranger()
+    stranger.send(frame(SETTINGS, 0, 0, b"\0\x04\0\0\0\0") + head(1))
+    exchange = stranger.there.exchanges[0]
+    exchange.on_response(Response(200, b"OK", []))
+    exchange.on_body(b"x" * 10_000)
+
+    for second in range(90):
+        stranger.send(frame(WINDOW_UPDATE, 0, 1, long(1)))
+        stranger.transport.written.clear()
+        stranger.server.check(stranger.server._since + second)
+
+    assert (exchange.is_over, exchange.error) == (True, "stalled")
+
+
+def test_a_body_that_comes_too_slowly_is_cut_and_one_that_keeps_up_is_not() -> None:
+    stranger = Stranger()
+    length = text(b"content-length", b"100000")
+    stranger.send(head(1, POSTS + length, END_HEADERS) + head(3, POSTS + length, END_HEADERS))
+
+    for second in range(90):
+        stranger.send(data(1, b"x") + data(3, bytes(110)))
+        stranger.transport.written.clear()
+        stranger.server.check(stranger.server._since + second)
+
+    slow, steady = stranger.there.exchanges
+    assert (slow.is_over, slow.error, steady.is_over) == (True, "slow-body", False)
+
+
+def test_a_connection_that_nobody_reads_is_cut_whatever_its_windows_allow() -> None:
+    stranger = Stranger()
+    stranger.send(frame(WINDOW_UPDATE, 0, 0, long(2**30)) + frame(SETTINGS, 0, 0, LARGE) + head(1))
+    exchange = stranger.there.exchanges[0]
+    exchange.on_response(Response(200, b"OK", []))
+    exchange.on_body(bytes(100_000))
+
+    for second in range(70):
+        stranger.server.check(stranger.server._since + second)
+
+    assert (exchange.is_over, exchange.error) == (True, "stalled")
+    assert stranger.transport.is_closing()
 
 
 def test_what_is_sent_ahead_of_a_tunnel_waits_for_it_within_a_window() -> None:

@@ -8,11 +8,14 @@ from time import monotonic
 
 import pytest
 
+from proxy.client_connection import ClientConnection, Keeper
 from proxy.http2_frames import HEADERS, PREFACE, SETTINGS, frame
 from proxy.pace import MIN_RATE, PACE_SECONDS, Pace, Watermark
 from tests.proxy.apps import Reader, Writer, hello, read_head
 from tests.proxy.frame_scripts import HEAD
 from tests.proxy.h2_ends import End, head
+from tests.proxy.memory import MemoryTransport, NoLoop
+from tests.proxy.test_http2_stranger import Watching
 from tests.proxy.world import Pod, World, on_loop, parse_response, request
 
 GET = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
@@ -168,6 +171,23 @@ async def test_a_response_that_nobody_takes_is_cut(tmp_path: Path) -> None:
         writer.transport.abort()
 
     assert counted(world.client, "stalled") == 1
+
+
+def test_a_client_that_reads_nothing_of_whole_answers_is_cut() -> None:
+    there = Watching()
+    transport = MemoryTransport()
+    client = ClientConnection(transport, there, Keeper(NoLoop()))
+    client.data_received(b"GET / HTTP/1.1\r\nHost: a\r\nEnd: now\r\n\r\n")
+    began = monotonic()
+    assert there.exchanges[0].is_over
+
+    for second in range(130):
+        client.check(began + second)
+
+    assert transport.get_write_buffer_size()
+    assert there.reasons == ["stalled"] * len(there.reasons)
+    assert there.reasons
+    assert transport.is_aborted
 
 
 @on_loop

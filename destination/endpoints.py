@@ -75,13 +75,18 @@ def find_endpoints(
 
 
 def _endpoint(store: Store, cluster: Cluster, item: SliceEndpoint, number: int) -> Endpoint:
-    """The endpoint of a slice's address, made once for as long as its pod stays as it is."""
-    if item.pod is None:
+    """The endpoint of a slice's address, made once for as long as its pod stays as it is.
+
+    A slice that somebody wrote by hand names no pod: the one at the address is meant.
+    """
+    at = store.pod_at(item.address) if item.pod is None else None
+    key = item.pod if at is None else at.key
+    if key is None:
         return describe(cluster, None, item.address, number, zone=item.zone)
-    known = store.described.setdefault(item.pod, {})
+    known = store.described.setdefault(key, {})
     found = known.get((item.address, number, item.zone))
     if found is None:
-        pod = store.effective_pod(item.pod)
+        pod = store.effective_pod(key)
         found = describe(cluster, pod, item.address, number, zone=item.zone)
         known[item.address, number, item.zone] = found
     return found

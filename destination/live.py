@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from destination.compile import everything, recompile
+from destination.dialects.undone import RESOURCES
 from destination.endpoints import Cluster
 from destination.facts import Key, Object, as_list, as_mapping
 from destination.metrics import Metrics
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 # The order is that of the first list: what others refer to comes first.
 _CORE: Final = ("namespaces", "pods", "services", "endpointslices.discovery.k8s.io")
 _ROUTING: Final = OPTIONAL  # kinds that a cluster may lack
+_SELDOM: Final = 12  # times as long between looks for kinds that have no effect anyway
 
 OnSnapshot = Callable[[Snapshot, Reach], None]
 
@@ -158,16 +160,17 @@ class LiveCluster:
 
     async def _follow_served(self, name: str) -> None:
         """A kind that the cluster may lack, in whatever version it serves."""
+        pause = self._timing.absent * (_SELDOM if name in RESOURCES else 1)
         while True:
             try:
                 resource = await self._client.discover(name)
             except ApiError as error:
                 log.warning("kind not looked up resource=%s: %s", name, error.message)
-                await asyncio.sleep(self._timing.absent)
+                await asyncio.sleep(pause)
                 continue
             if resource is None:
                 self._is_in(name)
-                await asyncio.sleep(self._timing.absent)
+                await asyncio.sleep(pause)
                 continue
             self.routing[name] = resource
             await self._follow(name, resource)

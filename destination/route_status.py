@@ -32,15 +32,17 @@ _UNREAD = frozenset((Protocol.OPAQUE, Protocol.TLS))
 
 def reject_route(fragment: RejectedFragment) -> Outcome:
     """The outcome of a route that does not read."""
-    text = "; ".join(
-        f"{problem.path}: {problem.message}"
-        for problem in fragment.problems
-        if problem.severity is Severity.ERROR
-    )
+    text = "; ".join(f"{problem.path}: {problem.message}" for problem in _reasons(fragment))
     parents = tuple(
         ParentOutcome(parent.ref, "UnsupportedValue", text) for parent in fragment.parents
     )
     return Outcome(Verdict.REJECTED, fragment.problems, parents=parents)
+
+
+def _reasons(fragment: RejectedFragment) -> tuple[Problem, ...]:
+    """Why nothing of it takes effect: its errors, or all where nobody made an error."""
+    errors = tuple(item for item in fragment.problems if item.severity is Severity.ERROR)
+    return errors or fragment.problems
 
 
 class Winners:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from destination.dialects.undone import RESOURCES, UDP_ROUTES
 from destination.facts import Object
 from destination.fragments import Outcome, Ref
 from destination.live import LiveCluster
@@ -36,7 +37,8 @@ class StatusWriter:
         self._lease = lease
         self._queue: dict[Ref, None] = {}
         self._woken = asyncio.Event()
-        self._without_status: set[str] = set()  # resources whose CRD has no status
+        # Resources whose CRD has no status, or one that is another controller's.
+        self._without_status = set(RESOURCES) - {UDP_ROUTES}
         self._told: dict[Ref, str] = {}  # what the last event of an object said
         self.written = 0
 
@@ -88,7 +90,7 @@ class StatusWriter:
         outcome = self._live.snapshot.outcomes.get(ref)
         seen = self._live.store.seen.get(ref)
         body: Object | None = None
-        if seen is not None and ref.resource in ROUTES:
+        if seen is not None and ref.resource in (*ROUTES, UDP_ROUTES):
             status = route_status_of(outcome, seen, _now())
             if status is not None:  # others write there too: only over what we have seen
                 meta = {"resourceVersion": seen.resource_version}

@@ -16,6 +16,7 @@ from destination.dialects.gateway import read_route
 from destination.dialects.linkerd import read_service_profile
 from destination.dialects.smi import ROUTE_GROUPS, read_traffic_split
 from destination.dialects.smi_groups import read_route_group
+from destination.dialects.undone import RESOURCES, UNDONE, read_undone
 from destination.facts import (
     Key,
     Namespace,
@@ -59,7 +60,12 @@ LINKERD_ROUTES: Final = "httproutes.policy.linkerd.io"
 ROUTES: Final = (HTTP_ROUTES, GRPC_ROUTES, TLS_ROUTES, TCP_ROUTES, LINKERD_ROUTES)
 GRANTS: Final = "referencegrants.gateway.networking.k8s.io"
 # Kinds that a cluster may lack.
-OPTIONAL: Final = (PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS, *ROUTES, GRANTS)
+OPTIONAL: Final = (
+    *(PROFILES, SMI_SPLITS, LINKERD_SPLITS, ROUTE_GROUPS),
+    *ROUTES,
+    GRANTS,
+    *RESOURCES,
+)
 SERVICES: Final = "services"
 
 # (API group, kind) -> name of the resource. Versions of a group read alike.
@@ -79,6 +85,7 @@ RESOURCE_OF: Final = {
     ("gateway.networking.k8s.io", "TCPRoute"): TCP_ROUTES,
     ("gateway.networking.k8s.io", "ReferenceGrant"): GRANTS,
     ("policy.linkerd.io", "HTTPRoute"): LINKERD_ROUTES,
+    **{key: resource for key, (resource, _) in UNDONE.items()},
 }
 _READERS: Final[dict[str, Callable[..., Fragment]]] = {
     PROFILES: read_service_profile,
@@ -86,6 +93,7 @@ _READERS: Final[dict[str, Callable[..., Fragment]]] = {
     SMI_SPLITS: read_traffic_split,
     ROUTE_GROUPS: read_route_group,
     **dict.fromkeys(ROUTES, read_route),
+    **dict.fromkeys(RESOURCES, read_undone),
 }
 
 
@@ -156,6 +164,7 @@ class Store:
         self.zones: dict[str, str] = {}  # node -> zone, as slices say it
         self.services_of_pod: defaultdict[Key, dict[Key, int]] = defaultdict(dict)
         self.pods_at: Index[str, Key] = Index()  # address -> pods
+        self.bare_at: Index[str, Key] = Index()  # address -> Services that name no pod with it
         self.services_at: Index[str, Key] = Index()  # cluster IP -> services
         self.objects_of: Index[Key, Ref] = Index()  # service -> objects that may act on it
         self.apexes_of: Index[Key, Key] = Index()  # leaf -> Services whose objects name it
@@ -260,6 +269,7 @@ class Store:
             for address in pod.ips if pod is not None else ():
                 change(address, key)
                 touched.addresses.add(address)
+                touched.services |= self.bare_at.get(address, set())
         (self._inhabitants.link if new else self._inhabitants.unlink)(key[0], key)
         touched.pods.add(key)
         touched.services.update(self.services_of_pod.get(key, ()))
@@ -289,6 +299,9 @@ class Store:
             change(part.service, key)
             touched.services.add(part.service)
             for endpoint in part.endpoints:
+                if endpoint.pod is None:
+                    bare = self.bare_at.link if step > 0 else self.bare_at.unlink
+                    bare(endpoint.address, part.service)
                 if endpoint.node and endpoint.zone and endpoint.node not in self.zones:
                     self.zones[endpoint.node] = endpoint.zone
                     touched.nodes.add(endpoint.node)

@@ -53,6 +53,7 @@ _RULE: Final = {
     RouteKind.TCP: ("name", "backendRefs"),
 }
 _GROUPS: Final = ("", "core")
+_LINKERD: Final = "policy.linkerd.io"
 _MOST_RULES: Final = 128
 
 
@@ -63,7 +64,9 @@ def read_route(
     kind_name = as_text(route.get("kind"))
     kind = KINDS[kind_name]
     reader = Reader(route, resource, kind_name)
-    parents = _parents(reader)
+    parents, others = read_parents(reader), _linkerd_parents(reader)
+    if others and not parents:
+        return RejectedFragment(reader.ref, reader.source, tuple(reader.problems), others)
     if not parents:  # somebody else's: nothing to say about it
         return RouteFragment(reader.ref, reader.source, kind, (), ())
     reader.unknown(reader.spec, "spec", _SPEC)
@@ -96,10 +99,11 @@ def read_route(
 
 def service_parents(route: Object) -> tuple[Key, ...]:
     """The Services that a route names as parents."""
-    return tuple(parent.service for parent in _parents(Reader(route, "", "")))
+    return tuple(parent.service for parent in read_parents(Reader(route, "", "")))
 
 
-def _parents(reader: Reader) -> tuple[Parent, ...]:
+def read_parents(reader: Reader) -> tuple[Parent, ...]:
+    """The Services among the parents of a route."""
     found = []
     home = reader.key[0]
     for index, value in enumerate(as_list(reader.spec.get("parentRefs"))):
@@ -126,6 +130,20 @@ def _parents(reader: Reader) -> tuple[Parent, ...]:
                 section=as_text(ref.get("sectionName")),
             )
         )
+    return tuple(found)
+
+
+def _linkerd_parents(reader: Reader) -> tuple[Parent, ...]:
+    """Linkerd's own kinds among the parents, which have no effect here."""
+    found = []
+    for index, ref in enumerate(map(as_mapping, as_list(reader.spec.get("parentRefs")))):
+        if ref.get("group") != _LINKERD or ref.get("kind") == "Service":
+            continue
+        path = f"spec.parentRefs[{index}]"
+        kind = shown(ref.get("kind"))
+        reader.warn(path, NOT_SUPPORTED, f"{kind} as a parent is not supported: no effect there")
+        told = {name: ref[name] for name in _PARENT if name in ref}
+        found.append(Parent((reader.key[0], as_text(ref.get("name"))), index, told))
     return tuple(found)
 
 

@@ -22,6 +22,22 @@ _ROUTING: Final = (
     ("gateway.networking.k8s.io", ["httproutes", "grpcroutes", "tlsroutes", "tcproutes"]),
     ("policy.linkerd.io", ["httproutes"]),
 )
+# Kinds that have no effect here, which destination says of each object (as an event, or in the
+# status of a UDPRoute).
+UNDONE: Final = (
+    ("gateway.networking.k8s.io", ["udproutes"]),
+    ("gateway.networking.x-k8s.io", ["xbackendtrafficpolicies"]),
+    (
+        "policy.linkerd.io",
+        [
+            *("servers", "serverauthorizations", "authorizationpolicies"),
+            *("meshtlsauthentications", "networkauthentications"),
+            *("httplocalratelimitpolicies", "egressnetworks"),
+        ],
+    ),
+    ("access.smi-spec.io", ["traffictargets"]),
+    ("specs.smi-spec.io", ["tcproutes", "udproutes"]),
+)
 
 
 def service_account(name: str, namespace: str) -> Manifest:
@@ -70,6 +86,8 @@ def _destination_cluster() -> list[Rule]:
         _rule("discovery.k8s.io", ["endpointslices"], READ),
         *(_rule(group, kinds, READ) for group, kinds in _ROUTING),
         _rule("gateway.networking.k8s.io", ["referencegrants"], READ),
+        *(_rule(group, kinds, READ) for group, kinds in UNDONE),
+        _rule("gateway.networking.k8s.io", ["udproutes/status"], ["patch"]),
         *(
             _rule(group, [f"{kind}/status" for kind in kinds], ["patch"])
             for group, kinds in _ROUTING

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mesh.core import labels
+from mesh.install.rbac import UNDONE
 from mesh.install.values import Values
 
 Manifest = dict[str, Any]
@@ -69,6 +70,7 @@ def _validating(values: Values) -> Manifest:
             _written("specs.smi-spec.io", ["httproutegroups"]),
             _written("gateway.networking.k8s.io", _GATEWAY),
             _written("policy.linkerd.io", ["httproutes"]),
+            *(_written(group, resources) for group, resources in UNDONE),
         ],
         "sideEffects": "None",
         "timeoutSeconds": values.inject.timeout_seconds,

@@ -111,6 +111,26 @@ _TABLE: Final = (
     Resource("gateway.networking.k8s.io", "v1", "tcproutes", "TCPRoute"),
     Resource("gateway.networking.k8s.io", "v1beta1", "referencegrants", "ReferenceGrant"),
     Resource("policy.linkerd.io", "v1beta3", "httproutes", "HTTPRoute"),
+    # Kinds that destination only speaks of (destination.dialects.undone).
+    Resource("gateway.networking.k8s.io", "v1alpha2", "udproutes", "UDPRoute"),
+    Resource(
+        "gateway.networking.x-k8s.io",
+        "v1alpha1",
+        "xbackendtrafficpolicies",
+        "XBackendTrafficPolicy",
+    ),
+    Resource("policy.linkerd.io", "v1beta3", "servers", "Server"),
+    Resource("policy.linkerd.io", "v1beta1", "serverauthorizations", "ServerAuthorization"),
+    Resource("policy.linkerd.io", "v1alpha1", "authorizationpolicies", "AuthorizationPolicy"),
+    Resource("policy.linkerd.io", "v1alpha1", "meshtlsauthentications", "MeshTLSAuthentication"),
+    Resource("policy.linkerd.io", "v1alpha1", "networkauthentications", "NetworkAuthentication"),
+    Resource(
+        "policy.linkerd.io", "v1alpha1", "httplocalratelimitpolicies", "HTTPLocalRateLimitPolicy"
+    ),
+    Resource("policy.linkerd.io", "v1alpha1", "egressnetworks", "EgressNetwork"),
+    Resource("access.smi-spec.io", "v1alpha3", "traffictargets", "TrafficTarget"),
+    Resource("specs.smi-spec.io", "v1alpha4", "tcproutes", "TCPRoute"),
+    Resource("specs.smi-spec.io", "v1alpha4", "udproutes", "UDPRoute"),
 )
 
 RESOURCES: Final[Mapping[str, Resource]] = {resource.name: resource for resource in _TABLE}

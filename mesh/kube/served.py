@@ -24,6 +24,7 @@ ROUTING: Final = (
     *SPLITS,
     find_resource("httproutegroups.specs.smi-spec.io"),
     *ROUTES,
+    find_resource("udproutes.gateway.networking.k8s.io"),
 )
 
 

@@ -30,6 +30,7 @@ WRITES = {
     ("mesh-destination", "gateway.networking.k8s.io", "grpcroutes/status"): {"patch"},
     ("mesh-destination", "gateway.networking.k8s.io", "tlsroutes/status"): {"patch"},
     ("mesh-destination", "gateway.networking.k8s.io", "tcproutes/status"): {"patch"},
+    ("mesh-destination", "gateway.networking.k8s.io", "udproutes/status"): {"patch"},
     ("mesh-destination", "policy.linkerd.io", "httproutes/status"): {"patch"},
     ("mesh-destination", "coordination.k8s.io", "leases"): {"create", "update"},
     ("mesh-inject", "", "events"): {"create", "patch"},

@@ -11,12 +11,16 @@ import anyio
 from mesh import __version__
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
+from mesh.inject.config import KEY, InjectConfig, load_config
 from mesh.inject.yamltext import load_one
 from mesh.install.plan import Key, Plan, describe_behaviour, key_of, plan_upgrade
 from mesh.install.render import VALUES_KEY, Manifest
 from mesh.install.values import Tree
+from mesh.install.verdicts import describe_verdicts
 from mesh.kube.client import KubeClient
+from mesh.kube.pods import labels_of
 from mesh.kube.resources import Object, resource_of
+from mesh.kube.served import ROUTING, list_served
 
 _KINDS: Final = (
     "clusterroles.rbac.authorization.k8s.io",
@@ -31,6 +35,7 @@ _KINDS_HERE: Final = (
     *("roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"),
     "networkpolicies.networking.k8s.io",
 )
+_ROUTED: Final = ("namespaces", "services", "endpointslices.discovery.k8s.io", "pods")
 
 
 async def read_config(client: KubeClient, namespace: str) -> Mapping[str, str]:
@@ -63,7 +68,7 @@ async def read_plan(
     """Compare with the cluster. Raises ApiError."""
     live: dict[Key, Object] = {}
     strays: list[Object] = []
-    pods: list[Object] = []
+    routed: list[Object] = []
 
     async def get(manifest: Manifest) -> None:
         resource, (_, where, name) = resource_of(manifest), key_of(manifest)
@@ -77,12 +82,16 @@ async def read_plan(
         chosen = f"{labels.L_PART_OF}={labels.PART_OF}"
         strays.extend(await client.list(name, where, label_selector=chosen))
 
-    async def list_pods() -> None:
-        chosen = f"{labels.L_CONTROL_NAMESPACE}={namespace}"
-        pods.extend(await client.list("pods", label_selector=chosen))
+    async def list_routed(name: str) -> None:
+        routed.extend(await client.list(name))
+
+    async def list_routing() -> None:
+        routed.extend(await list_served(client, ROUTING))
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(list_pods)
+        tasks.start_soon(list_routing)
+        for kind in _ROUTED:
+            tasks.start_soon(list_routed, kind)
         for manifest in wanted:
             tasks.start_soon(get, manifest)
         for kind in _KINDS:
@@ -92,4 +101,14 @@ async def read_plan(
     after = next(item["data"] for item in wanted if key_of(item)[2] == labels.CONFIG_MAP)
     strays.sort(key=lambda item: (item["kind"], item["metadata"]["name"]))
     plan = plan_upgrade(wanted, live, strays)
-    return replace(plan, behaviour=tuple(describe_behaviour(data, after, pods, __version__)))
+    pods = [pod for pod in routed if labels_of(pod).get(labels.L_CONTROL_NAMESPACE) == namespace]
+    behaviour = describe_behaviour(data, after, pods, __version__)
+    behaviour += describe_verdicts(routed, _config_of(after, namespace))
+    return replace(plan, behaviour=tuple(behaviour))
+
+
+def _config_of(data: Mapping[str, str], namespace: str) -> InjectConfig:
+    try:
+        return load_config(data.get(KEY, ""))
+    except ConfigError:
+        return InjectConfig(namespace=namespace)

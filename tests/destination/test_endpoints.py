@@ -137,6 +137,19 @@ def test_an_endpoint_without_a_pod_is_plain() -> None:
     assert found.endpoints == (Endpoint("192.0.2.7", 8080),)
 
 
+def test_a_slice_that_names_no_pod_means_the_pod_at_its_address() -> None:
+    backing = pod("web-1", "10.1.0.1")
+    bare = slice_of("web", backing)
+    del bare["endpoints"][0]["targetRef"]
+    world = World([service("web"), bare])
+
+    before = [e.identity for s in world.services(WEB) for e in s.endpoints]
+    world.put(backing)
+
+    assert before == [""]
+    assert [e.identity for s in world.services(WEB) for e in s.endpoints] == [IDENTITY]
+
+
 def test_one_pod_in_two_slices_is_one_endpoint() -> None:
     backing = pod("web-1")
     world = World(

@@ -186,6 +186,7 @@ def test_what_cannot_be_meshed_runs_and_an_event_says_why(stage: Stage, space: s
     stage.kubectl("delete", "pod", "wide", "strict", "-n", space, "--now", "--wait=false")
 
 
+@pytest.mark.node  # containers of the embedded cluster have the machine's files: no image
 def test_the_image_has_no_shell_and_runs_as_nobody_in_particular(stage: Stage, space: str) -> None:
     code = "import os; print(os.getuid(), os.access('/', os.W_OK), os.path.exists('/bin/sh'))"
     plain = container(stage, ["python", "-c", code])

@@ -34,6 +34,7 @@ class Server(http.server.ThreadingHTTPServer):
 for port in (8080, 9090):
     threading.Thread(target=Server(("::", port), Handler).serve_forever).start()
 """
+NAMED = [{"name": "http", "port": 80, "targetPort": "web"}]
 ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
 PORTS = [{"name": "web", "containerPort": 8080}, {"name": "alt", "containerPort": 9090}]
 
@@ -49,23 +50,22 @@ def ask(stage: Stage) -> Iterator[Any]:
     """`ask(url)`: what a meshed client gets, with two servers and every form of Service there."""
     meta = {"name": SPACE, "annotations": {labels.A_INJECT: "enabled"}}
     apply(stage, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-    named = [{"name": "http", "port": 80, "targetPort": "web"}]
-    both = [*named, {"name": "http-alt", "port": 81, "targetPort": "alt"}]
-    chosen = {"selector": {"app": "web"}}
+    both = [*NAMED, {"name": "http-alt", "port": 81, "targetPort": "alt"}]
+    chosen: dict[str, Any] = {"selector": {"app": "web"}}
     apply(
         stage,
         _server(stage, "web"),
         _server(stage, "other"),
         pod("client", SPACE, container(stage, SLEEP)),
-        service("named", SPACE, ports=named, **chosen),
+        service("named", SPACE, ports=NAMED, **chosen),
         service("two-ports", SPACE, ports=both, **chosen),
         service(
             "headless", SPACE, clusterIP="None", ports=[{"name": "http", "port": 8080}], **chosen
         ),
-        service("on-node", SPACE, type="NodePort", ports=named, **chosen),
-        service("moving", SPACE, ports=named, **chosen),
+        service("on-node", SPACE, type="NodePort", ports=NAMED, **chosen),
+        service("moving", SPACE, ports=NAMED, **chosen),
         service("by-hand", SPACE, selector=None, ports=[{"name": "http", "port": 80}]),
-        service("dual", SPACE, ipFamilyPolicy="PreferDualStack", ports=named, **chosen),
+        service("dual", SPACE, ipFamilyPolicy="PreferDualStack", ports=NAMED, **chosen),
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -96,7 +96,9 @@ def _encrypted(stage: Stage, endpoint: str) -> bool:
     lines = stage.ask((client, labels.ADMIN_PORT), "/metrics")[2].decode().splitlines()
     sent = [line for line in lines if line.startswith("request_total{")]
     there = [line for line in sent if f'target_addr="{endpoint}"' in line]
-    return bool(there) and all('tls="true"' in line for line in there)
+    assert there, f"nothing went to {endpoint}, only:\n" + "\n".join(sent)
+    assert all('tls="true"' in line for line in there), "\n".join(there)
+    return True
 
 
 @pytest.mark.parametrize(
@@ -163,12 +165,15 @@ def test_a_changed_selector_moves_the_traffic(stage: Stage, ask: Any) -> None:
     assert eventually(lambda: ask("http://moving/")[0] == "other", within=10.0)
 
 
-def test_a_service_of_both_families_is_encrypted_over_ipv6_too(stage: Stage, ask: Any) -> None:
+def test_ipv6_is_encrypted_as_ipv4_is(stage: Stage, ask: Any) -> None:
     addresses = stage.get("service", "dual", "-n", SPACE)["spec"]["clusterIPs"]
     six = [address for address in addresses if ":" in address]
     if not six:
         pytest.skip("this cluster has IPv4 only")
+    only = service("six", SPACE, ipFamilies=["IPv6"], selector={"app": "web"}, ports=NAMED)
+    apply(stage, only)
 
+    assert ask("http://six/") == ["web", "8080"]  # the name has an IPv6 address only
     assert ask(f"http://[{six[0]}]/") == ["web", "8080"]
     there = _address(stage, "web", six=True)
     assert ask(f"http://[{there}]:9090/") == ["web", "9090"]

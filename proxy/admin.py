@@ -17,8 +17,8 @@ from mesh.core.model import View
 from mesh.runtime.logs import LEVELS
 from proxy.answer import phrase
 from proxy.guard import Fields
-from proxy.http1 import Request
-from proxy.http1_request import RequestReader, RequestSink
+from proxy.http1 import Request, Sink
+from proxy.http1_request import RequestReader
 from proxy.seams import plain_address
 
 IDLE_SECONDS: Final = 30.0
@@ -51,7 +51,7 @@ class Admin:
         return AdminConnection(self)
 
 
-class AdminConnection(RequestSink):
+class AdminConnection(Sink):
     """One connection to the admin port."""
 
     __slots__ = ("_admin", "_attempt", "_local", "_reader", "_request", "_timer", "_transport")

@@ -12,7 +12,7 @@ from math import exp
 from typing import Final, Protocol, TypeVar
 
 from mesh.core.model import Balancing
-from proxy.native import mypyc_attr, trait
+from proxy.native import mypyc_attr
 
 DEFAULT_RTT: Final = 0.030  # seconds, taken for an endpoint that has not answered yet
 DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
@@ -65,7 +65,6 @@ class Load:
         return self.average * (self.pending + 1)
 
 
-@trait
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Loaded:
     """Anything with a load."""

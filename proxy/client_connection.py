@@ -20,11 +20,12 @@ from proxy.http1 import (
     UNTIL_END,
     Request,
     Response,
+    Sink,
     chunk,
     last_chunk,
     response_head,
 )
-from proxy.http1_request import RequestReader, RequestSink
+from proxy.http1_request import RequestReader
 from proxy.opaque import Tunnel
 from proxy.pace import Pace, Taking
 from proxy.seams import Transport
@@ -39,7 +40,7 @@ _NOTHING: Final[Fields] = []
 _NO_BODY: Final = 9  # beside the framings of http1
 
 
-class ClientConnection(ClientSide, RequestSink):
+class ClientConnection(Sink, ClientSide):
     """The receiver of one client's transport. `keeper` knows it while it lives."""
 
     __slots__ = (

@@ -9,15 +9,14 @@ outbound. An exchange ends once: `pipeline.finished` is its last call.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mesh.core.errors import PeerError
 from proxy import grpc, guard
 from proxy.answer import Outcome, phrase, reply_fields
 from proxy.balance import Load
 from proxy.guard import Fields
-from proxy.http1 import Request, Response
-from proxy.http1_response import ResponseSink
+from proxy.http1 import Request, Response, Sink
 from proxy.native import mypyc_attr, trait
 
 INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
@@ -48,12 +47,8 @@ class ClientSide:
     def resume_reading(self) -> None: ...
 
 
-@trait
-@mypyc_attr(allow_interpreted_subclasses=True)
-class ServerSide:
+class ServerSide(Protocol):
     """Where the request goes and the response comes from."""
-
-    __slots__ = ()
 
     is_reused: bool
 
@@ -68,7 +63,6 @@ class ServerSide:
     def resume_reading(self) -> None: ...
 
 
-@trait
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Pipeline:
     """What happens to the requests of one connection, in order."""
@@ -101,7 +95,7 @@ class Journey:
         self.mirrors: list[Any] | None = None
 
 
-class Exchange(ResponseSink):
+class Exchange(Sink):
     """See the module. Fields without underscore belong to the pipeline."""
 
     __slots__ = (

@@ -14,6 +14,7 @@ from typing import Final
 from mesh.core.errors import PeerError
 from proxy import guard
 from proxy.guard import CODING, CONNECTION, HOST, LENGTH, PLAIN, RULES, USUAL, Fields
+from proxy.native import mypyc_attr
 
 PIECE: Final = 16 * 1024  # bytes parsed at a time where several messages may hide
 COLON: Final = b": "
@@ -114,6 +115,19 @@ class WholeResponse(Response):
     is_whole = True
 
     __slots__ = ()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Sink:
+    """Who takes what a reader reads: heads of its direction, then each body and its end."""
+
+    __slots__ = ()
+
+    def on_request(self, request: Request) -> None: ...
+    def on_response(self, response: Response) -> None: ...
+    def on_body(self, data: bytes) -> None: ...
+    def on_end(self, trailers: Fields | None) -> None: ...
+    def on_tunnel(self, data: bytes) -> None: ...
 
 
 class HeadReader:

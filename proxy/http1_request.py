@@ -13,22 +13,7 @@ from httptools import (
 
 from mesh.core.errors import PeerError
 from proxy import guard
-from proxy.guard import Fields
-from proxy.http1 import BODY, HEAD, IDLE, PIECE, STRIP, HeadReader, Request
-from proxy.native import mypyc_attr, trait
-
-
-@trait
-@mypyc_attr(allow_interpreted_subclasses=True)
-class RequestSink:
-    """Who takes what a `RequestReader` reads."""
-
-    __slots__ = ()
-
-    def on_request(self, request: Request) -> None: ...
-    def on_body(self, data: bytes) -> None: ...
-    def on_end(self, trailers: Fields | None) -> None: ...
-    def on_tunnel(self, data: bytes) -> None: ...
+from proxy.http1 import BODY, HEAD, IDLE, PIECE, STRIP, HeadReader, Request, Sink
 
 
 class RequestReader(HeadReader):
@@ -58,7 +43,7 @@ class RequestReader(HeadReader):
         "_url",
     )
 
-    def __init__(self, sink: RequestSink, trust: int = STRIP) -> None:
+    def __init__(self, sink: Sink, trust: int = STRIP) -> None:
         super().__init__(trust)
         self._sink = sink
         self._parser = HttpRequestParser(self)

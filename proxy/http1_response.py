@@ -11,7 +11,6 @@ from httptools import (
 
 from mesh.core.errors import PeerError
 from proxy import guard
-from proxy.guard import Fields
 from proxy.http1 import (
     BODY,
     CHUNKS,
@@ -22,21 +21,8 @@ from proxy.http1 import (
     UNTIL_END,
     HeadReader,
     Response,
+    Sink,
 )
-from proxy.native import mypyc_attr, trait
-
-
-@trait
-@mypyc_attr(allow_interpreted_subclasses=True)
-class ResponseSink:
-    """Who takes what a `ResponseReader` reads."""
-
-    __slots__ = ()
-
-    def on_response(self, response: Response) -> None: ...
-    def on_body(self, data: bytes) -> None: ...
-    def on_end(self, trailers: Fields | None) -> None: ...
-    def on_tunnel(self, data: bytes) -> None: ...
 
 
 class ResponseReader(HeadReader):
@@ -64,7 +50,7 @@ class ResponseReader(HeadReader):
 
     def __init__(self, trust: int = STRIP) -> None:
         super().__init__(trust)
-        self.sink: ResponseSink | None = None  # None: nobody waits for anything
+        self.sink: Sink | None = None  # None: nobody waits for anything
         self.can_reuse = False
         self._parser = HttpResponseParser(self)
         self._reason = b""
@@ -82,7 +68,7 @@ class ResponseReader(HeadReader):
         """Whether the message ends with the head in hand: there is no body to read away."""
         return self._skip
 
-    def expect(self, method: bytes, sink: ResponseSink) -> None:
+    def expect(self, method: bytes, sink: Sink) -> None:
         """A request is about to be sent; its method decides whether a body may come back."""
         self._method = method
         self._is_unusual = method == b"CONNECT"

@@ -16,6 +16,7 @@ from proxy.exchange import MAX_REPLAY, ClientSide, Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.hop import Hop
 from proxy.http1 import Request, Response
+from proxy.native import mypyc_attr
 from proxy.plan import Plan
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Limit:
     def request_ended(self) -> None: ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Nobody(ClientSide):
     """The client of a copy: hears the answer and does not care."""
 

@@ -1,8 +1,8 @@
 """What the compiler of our wheels (mypyc) is told, and the interpreter need not know.
 
 `trait` marks a class that others inherit from besides their one base, so that a call through it
-needs no look-up by name. With `mypyc_attr(allow_interpreted_subclasses=True)` tests may put their
-own classes in its place.
+needs no look-up by name. `mypyc_attr(allow_interpreted_subclasses=True)` keeps a class open to
+others that are not compiled, such as the doubles of tests; a trait itself never is.
 """
 
 from __future__ import annotations

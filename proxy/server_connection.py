@@ -7,16 +7,16 @@ from time import monotonic
 from typing import Final, Protocol
 
 from mesh.core.errors import PeerError
-from proxy.exchange import Exchange, ServerSide
+from proxy.exchange import Exchange
 from proxy.guard import Fields
-from proxy.http1 import STRIP, Response, chunk, last_chunk, request_head
-from proxy.http1_response import ResponseReader, ResponseSink
+from proxy.http1 import STRIP, Response, Sink, chunk, last_chunk, request_head
+from proxy.http1_response import ResponseReader
 from proxy.seams import Transport
 
 MAX_DISCARDED: Final = 64 * 1024  # bytes of a body that is read for nobody
 
 
-class ServerConnection(ServerSide):
+class ServerConnection:
     """The receiver of one transport to a server. `owner` pools it and hears of its end."""
 
     __slots__ = (
@@ -169,7 +169,7 @@ class ServerConnection(ServerSide):
             exchange.server_lost(reason)
 
 
-class Discarded(ResponseSink):
+class Discarded(Sink):
     """Stands in for an exchange that has moved on: reads the rest of a response away."""
 
     __slots__ = ("_connection", "_size")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from mesh.core.errors import PeerError
 from proxy import heads2, heads2_app
-from proxy.exchange import REFUSED, ClientSide, Exchange, ServerSide
+from proxy.exchange import REFUSED, ClientSide, Exchange
 from proxy.guard import Fields
 from proxy.heads2 import Heads, Pairs
 from proxy.heads2_app import AppHeads
@@ -36,7 +36,7 @@ from proxy.seams import Transport
 log = logging.getLogger(__name__)
 
 
-class ServerStream(Stream, ServerSide):
+class ServerStream(Stream):
     """One request and its response; a `ServerSide`."""
 
     __slots__ = ("_exchange", "_has_ended", "_has_response", "_streams", "is_reused")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.core.errors import PeerError
+from proxy import http1
 from proxy.guard import Fields
 from proxy.http1 import STRIP, Request, Response
-from proxy.http1_request import RequestReader, RequestSink
-from proxy.http1_response import ResponseReader, ResponseSink
+from proxy.http1_request import RequestReader
+from proxy.http1_response import ResponseReader
 
 
 class Message:
@@ -21,7 +22,7 @@ class Message:
         self.ended = False
 
 
-class Sink(RequestSink, ResponseSink):
+class Sink(http1.Sink):
     """Collects messages; `answers` lets the next request through at once."""
 
     def __init__(self, *, answers: bool = True) -> None:

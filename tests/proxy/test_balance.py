@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from mesh.core.model import Balancing
-from proxy.balance import Load, balancer, pick
+from proxy.balance import Load, Loaded, balancer, pick
 
 
-class Endpoint:
+class Endpoint(Loaded):
     def __init__(self, name: str, latency: float | None = None) -> None:
         self.name = name
         self.load = Load(0.0)

@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 from proxy import http2_frames as http2
 from proxy.client_connection import Keeper
 from proxy.client_streams import ClientStreams
-from proxy.exchange import ClientSide, Exchange, Pipeline, ServerSide
+from proxy.exchange import Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.http1 import CHUNKS, UNTIL_END, Request, Response
 from proxy.http2_frames import frame
+from proxy.mirror import Nobody
 from proxy.server_streams import ServerStreams
 from tests.proxy.memory import MemoryTransport, NoLoop, connect
 
 GET = Request(b"GET", b"/a", [b"Host", b": ", b"web", b"\r\n", b"X-Case", b": ", b"Kept", b"\r\n"])
 
 
-class Client(ClientSide):
+class Client(Nobody):
     """A `ClientSide` that remembers, for requests that a test makes."""
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class There(Here):
         self.serve(exchange)
 
 
-class Sink(ServerSide):
+class Sink:
     """A `ServerSide` that keeps the request's body."""
 
     is_reused = False

@@ -28,16 +28,18 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The endpoints of one service port: those to use, with the node and the zones that each is
-    meant for, and every address behind the port with its target port, ready or not."""
+    """The endpoints of one service port: those to use, with the node of each and the zones and
+    nodes that it is meant for, and every address behind the port with its target port, ready or
+    not."""
 
     endpoints: tuple[Endpoint, ...]
     nodes: tuple[str, ...]
     behind: dict[str, int]
-    zones: tuple[tuple[str, ...], ...]
+    for_zones: tuple[tuple[str, ...], ...]
+    for_nodes: tuple[tuple[str, ...], ...]
 
 
-_Candidate = tuple[Endpoint, str, tuple[str, ...]]  # with its node and the zones it is for
+_Candidate = tuple[Endpoint, str, SliceEndpoint]  # with its node
 
 
 def find_endpoints(
@@ -59,10 +61,10 @@ def find_endpoints(
             is_leaving = pod.leaving and not service.publish_not_ready
         if item.ready and not is_leaving:
             endpoint = _endpoint(store, cluster, item, number)
-            ready[item.address, number] = (endpoint, node, item.for_zones)
+            ready[item.address, number] = (endpoint, node, item)
         elif item.serving and (item.leaving or is_leaving):
             endpoint = _endpoint(store, cluster, item, number)
-            last[item.address, number] = (endpoint, node, item.for_zones)
+            last[item.address, number] = (endpoint, node, item)
     # With nothing ready, endpoints that still serve while they end beat none (KEP-1669).
     found = ready or last
     chosen = [found[key] for key in sorted(found)]
@@ -70,7 +72,8 @@ def find_endpoints(
         endpoints=tuple(endpoint for endpoint, _, _ in chosen),
         nodes=tuple(node for _, node, _ in chosen),
         behind=behind,
-        zones=tuple(zones for _, _, zones in chosen),
+        for_zones=tuple(item.for_zones for _, _, item in chosen),
+        for_nodes=tuple(item.for_nodes for _, _, item in chosen),
     )
 
 

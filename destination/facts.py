@@ -116,6 +116,7 @@ class SliceEndpoint:
     node: str = ""
     zone: str = ""
     for_zones: tuple[str, ...] = ()  # hints: whose clients should come here
+    for_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +274,11 @@ def _slice_endpoints(namespace: str, item: Mapping[str, Any]) -> list[SliceEndpo
         pod = (as_text(target.get("namespace")) or namespace, as_text(target.get("name")))
     ready = state.get("ready") is not False  # unset means ready (discovery.k8s.io/v1)
     serving = state.get("serving")
-    hints = as_list(as_mapping(item.get("hints")).get("forZones"))
-    zones = tuple(as_text(as_mapping(hint).get("name")) for hint in hints)
+    hints = as_mapping(item.get("hints"))
+    zones, nodes = (
+        tuple(as_text(as_mapping(hint).get("name")) for hint in as_list(hints.get(kind)))
+        for kind in ("forZones", "forNodes")
+    )
     return [
         SliceEndpoint(
             address=address,
@@ -286,6 +290,7 @@ def _slice_endpoints(namespace: str, item: Mapping[str, Any]) -> list[SliceEndpo
             node=as_text(item.get("nodeName")),
             zone=as_text(item.get("zone")),
             for_zones=zones,
+            for_nodes=nodes,
         )
         for address in as_list(item.get("addresses"))
         if isinstance(address, str)

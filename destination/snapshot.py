@@ -38,8 +38,8 @@ class Port:
 
     `routing` and `targets` are by client namespace, EVERYONE for the rest; targets are by
     cluster address besides. `nodes` names the node of each endpoint when only endpoints of
-    the client's own node may be used; `zones` those that each endpoint is meant for, where
-    every one has such a hint. `behind` holds the target port of each address.
+    the client's own node may be used; `for_zones` and `for_nodes` those that each endpoint is
+    meant for, where every one has such a hint. `behind` holds the target port of each address.
     """
 
     service: Service
@@ -48,7 +48,8 @@ class Port:
     targets: Mapping[tuple[str, str], Target]
     behind: Mapping[str, int]
     nodes: tuple[str, ...] | None = None
-    zones: tuple[tuple[str, ...], ...] | None = None
+    for_zones: tuple[tuple[str, ...], ...] | None = None
+    for_nodes: tuple[tuple[str, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

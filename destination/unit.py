@@ -142,8 +142,14 @@ def _compile_port(
         targets=targets,
         behind=found.behind,
         nodes=found.nodes if service.local_only else None,
-        zones=found.zones if found.zones and all(found.zones) else None,
+        for_zones=_hints(found.for_zones),
+        for_nodes=_hints(found.for_nodes),
     )
+
+
+def _hints(hints: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...] | None:
+    """Hints count only where all endpoints have them (KEP-2433, KEP-3015)."""
+    return hints if hints and all(hints) else None
 
 
 def _routing(

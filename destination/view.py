@@ -264,16 +264,24 @@ def _service(snapshot: Snapshot, client: Client, authority: str, key: Key, port:
             if node == client.node
         )
         return replace(service, endpoints=near)
-    zone = snapshot.zones.get(client.node) if compiled.zones is not None else None
-    if compiled.zones is None or zone is None:
-        return service
-    # Hints count only where all endpoints have them and some is for this zone (KEP-2433).
-    meant = tuple(
-        endpoint
-        for endpoint, zones in zip(service.endpoints, compiled.zones, strict=True)
-        if zone in zones
-    )
+    meant = _meant(service.endpoints, compiled.for_nodes, client.node)
+    if not meant and compiled.for_zones is not None:
+        zone = snapshot.zones.get(client.node, "")
+        meant = _meant(service.endpoints, compiled.for_zones, zone)
     return replace(service, endpoints=meant) if meant else service
+
+
+def _meant(
+    endpoints: tuple[Endpoint, ...], hints: tuple[tuple[str, ...], ...] | None, place: str
+) -> tuple[Endpoint, ...]:
+    """The endpoints that are meant for clients at a place, as the EndpointSlice controller says
+    for `trafficDistribution` and topology: the own node (PreferSameNode) before the own zone
+    (PreferSameZone, PreferClose); none where there is no such hint (KEP-2433, KEP-3015)."""
+    if hints is None or not place:
+        return ()
+    return tuple(
+        endpoint for endpoint, places in zip(endpoints, hints, strict=True) if place in places
+    )
 
 
 def _units_behind(snapshot: Snapshot, pod: Key, seen: set[Key]) -> Iterable[Unit]:

@@ -426,6 +426,35 @@ def test_hints_keep_clients_in_their_zone_where_all_endpoints_have_them(
     assert [endpoint.address for endpoint in found.endpoints] == expected
 
 
+@pytest.mark.parametrize(
+    ("nodes", "zones", "client", "expected"),
+    [
+        ({"a": "node-a", "b": "node-b"}, {}, "node-a", ["10.1.0.1"]),
+        ({"a": "node-a", "b": "node-b"}, {}, "node-c", ["10.1.0.1", "10.1.0.2"]),
+        ({"a": "node-a"}, {}, "node-a", ["10.1.0.1", "10.1.0.2"]),
+        # as PreferSameNode writes them: the own node, else the own zone, else everybody
+        ({"a": "node-a", "b": "node-d"}, {"a": "zone-a", "b": "zone-b"}, "node-a", ["10.1.0.1"]),
+        ({"a": "node-a", "b": "node-d"}, {"a": "zone-a", "b": "zone-b"}, "node-b", ["10.1.0.2"]),
+        ({"a": "node-a", "b": "node-d"}, {"a": "zone-a", "b": "zone-a"}, "node-b",
+         ["10.1.0.1", "10.1.0.2"]),
+    ],
+)  # fmt: skip
+def test_hints_for_nodes_go_before_those_for_zones(
+    nodes: dict[str, str], zones: dict[str, str], client: str, expected: list[str]
+) -> None:
+    made, pods = _zoned_slice(zones)
+    for item, backing in zip(made["endpoints"], pods, strict=True):
+        name = backing["metadata"]["name"]
+        if name in nodes:
+            item.setdefault("hints", {})["forNodes"] = [{"name": nodes[name]}]
+    distribution = service("web", trafficDistribution="PreferSameNode")
+    world = World([distribution, *pods, made])
+
+    (found,) = world.services(WEB, node=client)
+
+    assert [endpoint.address for endpoint in found.endpoints] == expected
+
+
 def test_a_zone_that_becomes_known_wakes_the_pods_of_its_node() -> None:
     made, pods = _zoned_slice({"a": "zone-a", "b": "zone-b"})
     client = pod("client", "10.1.0.9", node="node-a")

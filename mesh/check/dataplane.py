@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mesh.check.cluster import parse_time
 from mesh.check.facts import Facts
 from mesh.check.foreign import foreign_families
 from mesh.check.model import Category, Check, Fault, Severity
@@ -31,6 +32,7 @@ from mesh.kube.pods import (
 from mesh.kube.resources import Object
 
 _BEHIND: Final = 5.0  # seconds that an update may wait for its acknowledgement
+_LATELY: Final = 600.0  # seconds that a refusal counts as going on
 _SETTLED: Final = 5.0  # seconds after which a stream should have its first view acknowledged
 
 
@@ -137,6 +139,42 @@ def wanted_pods_are_meshed(facts: Facts) -> Iterator[Fault]:
             yield Fault(name, f"{what} ({_names(pods)})", remedy)
 
 
+def wanted_pods_are_made(facts: Facts) -> Iterator[Fault]:
+    """Pods that controllers could not make lately where pods are to be meshed: the proxy counts
+    in quotas, and needs rights that a namespace may forbid."""
+    foreign = foreign_families(facts)
+    meshed = {
+        name_of(item)
+        for item in facts.namespaces.value
+        if decide(_keys(item), {}, foreign=foreign).enabled
+    }
+    meshed |= {namespace_of(pod) for pod in facts.pods.value if is_meshed(pod)}
+    seen: set[str] = set()
+    for event in facts.refused.value:
+        about, said = event.get("involvedObject") or {}, str(event.get("message") or "")
+        last = parse_time(str(event.get("lastTimestamp") or ""))
+        name = f"{about.get('kind')} {about.get('namespace')}/{about.get('name')}"
+        if about.get("namespace") not in meshed or name in seen:
+            continue
+        if last is None or facts.now - last > _LATELY:
+            continue
+        seen.add(name)
+        yield Fault(name, f"its pods are not made: {said}", _make_room(said))
+
+
+def _make_room(said: str) -> str:
+    if "quota" in said:
+        return (
+            "raise the quota, or lower what the proxy counts in it: annotations "
+            f"mesh/proxy-cpu-request, mesh/proxy-memory-limit and their like"
+        )
+    if "usage per" in said:
+        return "a LimitRange has no room for the proxy: set its resources by annotation"
+    if "PodSecurity" in said:
+        return f"the level of the namespace forbids it: {labels.A_INJECT}: disabled, or baseline"
+    return "the API server says why; it was asked for pods of a meshed namespace"
+
+
 def annotations_are_known(facts: Facts) -> Iterator[Fault]:
     """Misspelt names and bad values, once for a namespace and once for a workload."""
     config, foreign = _config(facts), foreign_families(facts)
@@ -237,6 +275,7 @@ DATA_PLANE: Final = Category(
         Check("every proxy's leaf is within its time", leaves_are_valid, retryable=True),
         Check("every proxy has the command's version", proxies_are_current, Severity.WARNING),
         Check("every pod that asks for a proxy has one", wanted_pods_are_meshed, Severity.WARNING),
+        Check("every pod that is to be meshed is made", wanted_pods_are_made, Severity.WARNING),
         Check("every annotation is known and understood", annotations_are_known, Severity.WARNING),
         Check("no annotation is written as a label", annotations_are_no_labels, Severity.WARNING),
     ),

@@ -135,7 +135,7 @@ class _Gathering:
             self._issuer,
         ]
         if mode is Mode.PROXY:
-            jobs += [self._pods, self._routing]
+            jobs += [self._pods, self._refused, self._routing]
         return jobs
 
     def _list(self, name: str, resource: str, namespace: str | None = None) -> Job:
@@ -156,6 +156,13 @@ class _Gathering:
         pods = await read(lambda: self._client.list("pods", self._request.namespace))
         self._values["waits"] = await ask_unready(self._client, pods.got or [])
         self._values["pods"] = pods
+
+    async def _refused(self) -> None:
+        """Only what controllers say of pods that they could not make."""
+        where, chosen = self._request.namespace, "reason=FailedCreate"
+        self._values["refused"] = await read(
+            lambda: self._client.list("events", where, field_selector=chosen)
+        )
 
     async def _routing(self) -> None:
         where = self._request.namespace

@@ -72,6 +72,10 @@ def inject(
 def uninject(paths: tuple[str, ...]) -> None:
     """Print manifests without the proxy and its switch. Needs no cluster.
 
+    What mesh inject added goes. So does a switch that you wrote yourself, of any dialect, since
+    it would bring the proxy back: for such a manifest this is not the reverse of mesh inject,
+    which had left it alone. A switch that says disabled stays.
+
     \b
     kubectl get deploy web -o yaml | mesh uninject - | kubectl apply -f -
     """

@@ -79,6 +79,12 @@ def waiting(reason: str, message: str) -> Callable[[list[Object]], None]:
     return change
 
 
+def refused(message: str) -> Object:
+    """What the controller says of a pod that it could not make."""
+    about = {"kind": "ReplicaSet", "namespace": "shop", "name": "web-7d9"}
+    return {"involvedObject": about, "message": message, "lastTimestamp": "2027-01-15T07:59:00Z"}
+
+
 OLD = TrustChain(now=NOW - 4000 * 86400)
 ENDING = TrustChain(now=NOW - 340 * 86400)
 
@@ -344,6 +350,20 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         Verdict.WARNING,
         "deployment shop/web: a pod asks for a proxy and has none (web-3)",
         "kubectl -n shop rollout restart deployment/web",
+    ),
+    (
+        "a quota without room for the proxy",
+        changed("refused", lambda found: [refused("exceeded quota: rule, requested: cpu=1")]),
+        Verdict.WARNING,
+        "ReplicaSet shop/web-7d9: its pods are not made: exceeded quota: rule, requested: cpu=1",
+        "lower what the proxy counts in it: annotations mesh/proxy-cpu-request",
+    ),
+    (
+        "a range that the proxy is beyond",
+        changed("refused", lambda found: [refused("maximum cpu usage per Container is 10m")]),
+        Verdict.WARNING,
+        "ReplicaSet shop/web-7d9: its pods are not made: maximum cpu usage per Container",
+        "set its resources by annotation",
     ),
     (
         "a pod that cannot have a proxy",

@@ -47,6 +47,7 @@ def world() -> dict[str, Any]:
         "GET /version": facts.version.value,
         "GET /api/v1/namespaces": facts.namespaces.value,
         "GET /api/v1/pods": facts.pods.value,
+        "GET /api/v1/events": [],
         f"GET {CRDS}": facts.crds.value,
         f"GET {WEBHOOKS}/mutatingwebhookconfigurations": facts.mutating.value,
         f"GET {WEBHOOKS}/validatingwebhookconfigurations": facts.validating.value,
@@ -97,6 +98,7 @@ def faults(result: Result) -> list[str]:
 def test_a_healthy_mesh_is_found_healthy_over_http(tmp_path: Path, mode: list[str]) -> None:
     with cluster() as api:
         api.answers["GET /api/v1/namespaces/shop/pods"] = api.answers["GET /api/v1/pods"]
+        api.answers["GET /api/v1/namespaces/shop/events"] = []
         result = run(api, tmp_path, *mode, "-o", "json")
 
     assert faults(result) == []

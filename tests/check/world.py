@@ -143,6 +143,7 @@ def healthy() -> Facts:
         dry_run=Read({"metadata": {"namespace": "default"}, "spec": {"containers": containers}}),
         proxies=Read(ProxiesAnswer(hash_bundle(CHAIN.bundle), (status("web-1"), status("web-2")))),
         pods=Read([app_pod("web-1"), app_pod("web-2")]),
+        refused=Read([]),
         routing=Read([split("Effective", "acts on Service shop/web")]),
     )
 

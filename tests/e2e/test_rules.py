@@ -9,13 +9,23 @@ import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import SERVE, SLEEP, Object, apply, container, pod, wait_ready
+from tests.e2e.workloads import (
+    SERVE,
+    SLEEP,
+    Object,
+    apply,
+    container,
+    pod,
+    wait_ready,
+    workload,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SPACE = "rules"
 LONG = "-".join(["account"] * 31)  # 247 characters: no DNS name holds an identity with it
 HOST_PORT = 18080
+TOO_MUCH = {"resources": {"requests": {"cpu": "400m"}}}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +122,17 @@ def test_what_we_add_counts_in_a_quota_and_is_settable(stage: Stage, space: str)
 
         used = eventually(lambda: (u := _used(stage, name))["requests.cpu"] != "0" and u)
         assert used == {"requests.cpu": "150m", "limits.memory": "160Mi"}
+        apply(stage, workload("Deployment", "big", name, container(stage, SLEEP, **TOO_MUCH)))
+        check = eventually(lambda: _says(stage, name, "exceeded quota: rule"))
+        assert "annotations mesh/proxy-cpu-request" in check
     finally:
         stage.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _says(stage: Stage, namespace: str, words: str) -> str:
+    """What `mesh check` says, once these words are in it."""
+    said = stage.mesh("check", "--proxy", "-n", namespace, check=False)
+    return said if words in said else ""
 
 
 def _object(kind: str, namespace: str, **spec: Any) -> Object:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api test-conformance test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
+.PHONY: help setup demo test check format test-api test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,7 @@ demo: $(STAMP) ## run the mesh on this machine, without a cluster (ONCE=1: clean
 
 test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
 	@deploy/setup.sh --test-tools
-	@$(BIN)/pytest -m "not cluster and not node and not conformance"
+	@$(BIN)/pytest -m "not cluster and not node and not conformance and not faults"
 
 check: $(STAMP) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
@@ -42,6 +42,13 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 test-conformance: $(STAMP) ## h2spec and gRPC's interop suite through two proxies (needs Go)
 	@$(BIN)/python -m tests.conformance.build >/dev/null
 	@$(BIN)/pytest -m conformance --timeout 300 tests/conformance
+
+test-faults: $(STAMP) ## toxiproxy between the hops: right status, in time, nothing hung (needs Go)
+	@$(BIN)/python -m tests.faults.build >/dev/null
+	@$(BIN)/pytest -m faults tests/faults
+
+soak: $(STAMP) ## mixed load through two proxies: does memory, do descriptors grow? (MINUTES=30)
+	@$(BIN)/python -m tests.soak $(MINUTES)
 
 cluster: $(STAMP) ## one whole Kubernetes node on this machine, from Go modules and Debian packages
 	@deploy/setup.sh --cluster-tools

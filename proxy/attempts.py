@@ -123,7 +123,9 @@ class Attempts:
         plan: Plan = exchange.plan
         if reason == REFUSED:
             tried = exchange.tried = [*(exchange.tried or ()), exchange.endpoint]
-            if retry.after_refusal(exchange, len(tried)):
+            others = sum(other not in tried for other in plan.backend.hops)
+            seconds = monotonic() - exchange.started
+            if retry.after_refusal(exchange, len(tried), others=others, seconds=seconds):
                 exchange.pipeline.resend(exchange)  # type: ignore[attr-defined]
                 return
         elif retry.after_rejection(exchange, reason):

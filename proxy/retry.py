@@ -17,6 +17,7 @@ from proxy.guard import Fields
 
 MAX_CONNECTS: Final = 3
 MOST: Final = 10  # retries of one request where a route leaves their number to the budget
+AT_ONCE: Final = 0.1  # seconds within which a peer refuses that has not tried anything
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 
@@ -25,9 +26,16 @@ def after_connect_failure(tried: int, others: int) -> bool:
     return others > 0 and tried < MAX_CONNECTS
 
 
-def after_refusal(exchange: Exchange, tried: int) -> bool:
-    """Whether a request that a peer never looked at may go out again, there or elsewhere."""
-    return tried < MAX_CONNECTS and not exchange.has_answered and exchange.is_replayable
+def after_refusal(exchange: Exchange, tried: int, *, others: int, seconds: float) -> bool:
+    """Whether a request that a peer never looked at may go out again: elsewhere, or there where
+    it was refused at once. A peer that drains says so at once; one that took its time could not
+    reach its application, and would take that time again. `seconds`: since the request came."""
+    return (
+        tried < MAX_CONNECTS
+        and (others > 0 or seconds < AT_ONCE)
+        and not exchange.has_answered
+        and exchange.is_replayable
+    )
 
 
 def was_unread(exchange: Exchange, reason: str) -> bool:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format test-api test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
+.PHONY: help setup demo test test-e2e check format test-api test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,11 @@ demo: $(STAMP) ## run the mesh on this machine, without a cluster (ONCE=1: clean
 
 test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
 	@deploy/setup.sh --test-tools
-	@$(BIN)/pytest -m "not cluster and not node and not conformance and not faults"
+	@$(BIN)/pytest -m "not cluster and not node and not conformance and not faults and not long"
+
+test-e2e: $(STAMP) ## outages, upgrades and the release before, on the embedded cluster (5 minutes)
+	@deploy/setup.sh --test-tools
+	@$(BIN)/pytest -m "long and not node" tests/e2e
 
 check: $(STAMP) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ OUTAGE = float(os.environ.get("MESH_E2E_OUTAGE", "20"))
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 CONTROL = labels.MESH_NAMESPACE
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(700 + int(OUTAGE))]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(700 + int(OUTAGE))]
 _numbers = itertools.count(1)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.core import labels
 from mesh.local.shop import manifests
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import apply, container, service, workload
@@ -36,20 +37,51 @@ def loaded(stage: Stage) -> Iterator[Stage]:
 
 def test_rolling_restarts_lose_no_request(loaded: Stage) -> None:
     began, sent = time.time(), loaded.load("/stats")["sent"]
-    failed: list[object] = []
 
-    for _ in range(ROLLOUTS):
-        since = time.time()
-        loaded.kubectl("rollout", "restart", "deployment/catalogue-v1", "-n", "shop")
-        loaded.kubectl(
-            "rollout", "status", "deployment/catalogue-v1", "-n", "shop", "--timeout=120s"
-        )
-        eventually(lambda: len(loaded.pods("app=catalogue,version=v1")) == 2)
-        failed += [row for row in loaded.load(f"/recent?since={since}") if row[2] != 200]
+    failed = [row for _ in range(ROLLOUTS) for row in _failed_in_a_restart(loaded)]
 
     assert failed == []
     sent = loaded.load("/stats")["sent"] - sent
     assert sent >= 0.8 * RATE * (time.time() - began)  # it was the load that it says
+
+
+def test_rolling_restarts_with_ordinary_sidecars_lose_no_request(loaded: Stage) -> None:
+    """As on a cluster before 1.29: TERM comes to application and proxy at the same time."""
+    _choose_sidecars(loaded, "false")
+    try:
+        pods = loaded.pods("app=catalogue,version=v1")
+        failed = [row for _ in range(3) for row in _failed_in_a_restart(loaded)]
+    finally:
+        _choose_sidecars(loaded, None)
+
+    assert all(labels.PROXY_CONTAINER in _applications(pod) for pod in pods)
+    assert failed == []
+
+
+def _choose_sidecars(stage: Stage, native: str | None) -> None:
+    annotations = {"mesh/native-sidecar": native}
+    patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    chosen = ("deployment", "catalogue-v1", "-n", "shop")
+    stage.kubectl("patch", *chosen, "--type=merge", "-p", json.dumps(patch))
+    _settle(stage)
+
+
+def _applications(pod: Any) -> list[str]:
+    return [item["name"] for item in pod["spec"]["containers"]]
+
+
+def _failed_in_a_restart(stage: Stage) -> list[object]:
+    since = time.time()
+    stage.kubectl("rollout", "restart", "deployment/catalogue-v1", "-n", "shop")
+    _settle(stage)
+    return [row for row in stage.load(f"/recent?since={since}") if row[2] != 200]
+
+
+def _settle(stage: Stage) -> None:
+    """Wait until the two new pods are ready and the old ones gone."""
+    what = "deployment/catalogue-v1"
+    stage.kubectl("rollout", "status", what, "-n", "shop", "--timeout=120s")
+    eventually(lambda: len(stage.pods("app=catalogue,version=v1")) == 2)
 
 
 GRPC = Path(__file__).with_name("grpc_app.py")

@@ -21,7 +21,7 @@ from tests.cluster.cache import BuildError
 from tests.e2e.stage import Stage, eventually
 from tests.support.previous import previous_release, run_previous
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)]
 
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 WORKLOADS = ("catalogue-v1", "catalogue-v2", "gateway", "orders", "stock")

@@ -13,7 +13,7 @@ from mesh.local.shop import manifests
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(600)]
 
 CONTROL = labels.MESH_NAMESPACE
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)

@@ -63,6 +63,7 @@ DIAL_OUTCOMES: Final = {
     "connect-failed": Outcome.CONNECT_FAILED,
     "wrong-identity": Outcome.WRONG_IDENTITY,
     "no-credentials": Outcome.NO_CREDENTIALS,
+    "too-many-files": Outcome.OVERLOADED,
 }
 
 PHRASES: Final = {

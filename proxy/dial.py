@@ -37,7 +37,7 @@ class Mesh:
 class Dial:
     """One attempt. `cancel` stops it without a call back."""
 
-    __slots__ = ("_dialler", "_failed", "_mesh", "_opened", "_task", "_timer")
+    __slots__ = ("_dialler", "_failed", "_mesh", "_opened", "_task", "_timer", "_transport")
 
     def __init__(self, dialler: Dialler, mesh: Mesh | None, opened: Opened, failed: Failed) -> None:
         self._dialler = dialler
@@ -46,6 +46,7 @@ class Dial:
         self._failed: Failed | None = failed
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._transport: Transport | None = None  # in the middle of its handshake
 
     def start(self, host: str, port: int) -> None:
         loop = self._dialler.loop
@@ -72,16 +73,35 @@ class Dial:
 
     def _receiver(self, context: ssl.SSLContext | None) -> Any:
         if context is None or self._mesh is None:
-            return _Plain(self)
+            return _First(self, None)
         link = TlsLink(
             context,
             self._dialler.flusher,
             self._secured,
             server_name=mesh_tls.server_name(self._mesh.identity),
         )
-        return _Secured(link)
+        return _First(self, link)
+
+    def connected(self, transport: Any, link: TlsLink | None) -> None:
+        """TCP is there."""
+        sock: socket.socket = transport.get_extra_info("socket")
+        if self._opened is None:
+            transport.abort()  # too late
+            return
+        if sock.fileno() >= self._dialler.fd_limit:
+            transport.abort()
+            self._fail("too-many-files")
+            return
+        set_options(transport)
+        if link is None:
+            self.succeed(transport)
+            return
+        self._transport = transport
+        transport.set_protocol(link)
+        link.connection_made(transport)
 
     def _secured(self, link: TlsLink, error: BaseException | None) -> None:
+        self._transport = None  # the link's, with all that it still says
         if error is not None:
             self._fail(mesh_tls.failure_reason(error))
             return
@@ -118,6 +138,9 @@ class Dial:
 
     def _finish(self) -> None:
         self._opened = self._failed = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()  # nobody waits for the end of its handshake
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -126,37 +149,20 @@ class Dial:
 class _First:
     """The first receiver of a connection, which hands it over as soon as it is there."""
 
-    __slots__ = ()
+    __slots__ = ("_dial", "_link")
 
-    def connection_made(self, transport: Any) -> None: ...
+    def __init__(self, dial: Dial, link: TlsLink | None) -> None:
+        self._dial = dial
+        self._link = link
+
+    def connection_made(self, transport: Any) -> None:
+        self._dial.connected(transport, self._link)
+
     def data_received(self, data: bytes) -> None: ...
     def eof_received(self) -> bool | None: ...
     def connection_lost(self, error: BaseException | None) -> None: ...
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
-
-
-class _Plain(_First):
-    __slots__ = ("_dial",)
-
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
-
-    def connection_made(self, transport: Any) -> None:
-        set_options(transport)
-        self._dial.succeed(transport)
-
-
-class _Secured(_First):
-    __slots__ = ("_link",)
-
-    def __init__(self, link: TlsLink) -> None:
-        self._link = link
-
-    def connection_made(self, transport: Any) -> None:
-        set_options(transport)
-        transport.set_protocol(self._link)
-        self._link.connection_made(transport)
 
 
 class Dialler:
@@ -176,6 +182,7 @@ class Dialler:
         self.flusher = flusher
         self.timeout = timeout
         self.mesh_namespace = mesh_namespace
+        self.fd_limit = 1 << 30  # descriptors from this one on are kept for others
 
     def dial(self, host: str, port: int, mesh: Mesh | None, opened: Opened, failed: Failed) -> Dial:
         """Start to connect; `mesh` None means plaintext. Calls back from a later loop turn."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Final
 
 import mesh
 from proxy.telemetry import BOUNDS, BOUNDS_MS, Cell, HttpSeries, Labels, Telemetry
+from proxy.verdicts import BOUNDS as DETECT_BOUNDS
 
 _ROUTE_LABELS: Final = ("direction",)
 _HELP: Final = {
@@ -22,6 +24,8 @@ _HELP: Final = {
     "tcp_close_total": "Connections closed.",
     "tcp_read_bytes_total": "Bytes read from peers.",
     "tcp_write_bytes_total": "Bytes written to peers.",
+    "inbound_tcp_detect_duration_seconds": "From connect to knowing what a client speaks.",
+    "outbound_tcp_detect_duration_seconds": "From connect to knowing what a client speaks.",
 }
 
 
@@ -33,6 +37,7 @@ def write_metrics(telemetry: Telemetry, gauges: Mapping[str, float]) -> str:
     _write_http(out, "route_", _by_route(series))
     _write_tcp(out, telemetry)
     _write_events(out, telemetry)
+    _write_detections(out, telemetry)
     for name, value in gauges.items():
         kind = "counter" if name.endswith("_total") else "gauge"
         out.append(f"# TYPE {name} {kind}\n{name} {_number(value)}\n")
@@ -140,6 +145,20 @@ def _write_events(out: list[str], telemetry: Telemetry) -> None:
     for name, entries in names.items():
         out.append(f"# TYPE {name} counter\n")
         out += [f"{name}{{{_labels(labels)}}} {count}\n" for labels, count in entries]
+
+
+def _write_detections(out: list[str], telemetry: Telemetry) -> None:
+    for direction in ("inbound", "outbound"):
+        name = f"{direction}_tcp_detect_duration_seconds"
+        found = [(p, d) for (way, p), d in telemetry.detections.items() if way == direction]
+        if found:
+            _head(out, name, "histogram")
+        for protocol, detection in found:
+            counts = list(accumulate(detection.counts))
+            for bound, count in zip((*map(str, DETECT_BOUNDS), "+Inf"), counts, strict=True):
+                out.append(f'{name}_bucket{{protocol="{protocol}",le="{bound}"}} {count}\n')
+            out.append(f'{name}_count{{protocol="{protocol}"}} {counts[-1]}\n')
+            out.append(f'{name}_sum{{protocol="{protocol}"}} {_number(round(detection.sum, 6))}\n')
 
 
 def _head(out: list[str], name: str, kind: str) -> None:

@@ -40,10 +40,11 @@ from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
 from proxy.http2_frames import PEER, STRANGER, Limits
 from proxy.joining import Joining
 from proxy.lineage import Lineage
-from proxy.opening import Opening
+from proxy.opening import MUTE, Opening
 from proxy.plan import CANONICAL
-from proxy.seams import Credentials, Discovery, Transport, peer_address
+from proxy.seams import Credentials, Discovery, Transport, peer_address, peer_host
 from proxy.settings import Settings
+from proxy.strikes import Strikes
 from proxy.telemetry import HttpSeries, Labels, TcpSeries, Telemetry
 from proxy.tls import Flusher, TlsLink
 from proxy.verdicts import Verdicts
@@ -60,6 +61,7 @@ HELLO_PATIENCE: Final = 0.25
 _MESH: Final = "mesh"
 _TERMINATED: Final = (_MESH, Verdict.HTTP1.value, Verdict.HTTP2.value)
 _OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
+_CLIENT_FIRST: Final = (Protocol.HTTP1, Protocol.HTTP2, Protocol.GRPC)
 
 
 class Inbound:
@@ -92,6 +94,7 @@ class Inbound:
         # The object responsible for what this pod answers itself.
         self.origin = f"Pod/{settings.pod_namespace}/{settings.pod_name}"
         self.verdicts = Verdicts()
+        self.strikes = Strikes()
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         self.server_name = mesh_tls.server_name(credentials.identity)
         self.alpn: tuple[str, ...] = ALPN
@@ -198,13 +201,16 @@ class InboundConnection(Pipeline):
         elif self._in.settings.pod_ips and self._host not in self._in.settings.pod_ips:
             self._refuse("not-this-pod")
         else:
-            patience = self._in.verdicts.patience(self._port, HELLO_PATIENCE)
+            silence, silent = MUTE, self._hang_up
+            if not (self._in.requires_tls or self._in.protocol(self._port) in _CLIENT_FIRST):
+                silence = self._in.verdicts.patience(self._port, HELLO_PATIENCE)
+                silent = self._ask_application
             self._opening.decide(
                 self._look,
                 self._decided,
                 otherwise=Verdict.OPAQUE.value,
-                silence=patience,
-                silent=self._ask_application,
+                silence=silence,
+                silent=silent,
             )
 
     # -- 2 and 3. who it is and what it speaks -----------------------------------------------
@@ -230,9 +236,10 @@ class InboundConnection(Pipeline):
 
     def _decided(self, verdict: str) -> None:
         if verdict == _MESH:
+            self._in.telemetry.detected("inbound", verdict, self._opening.age)
             self._terminate()
             return
-        self._in.telemetry.count("inbound_detect_total", protocol=verdict)
+        self._in.telemetry.detected("inbound", verdict, self._opening.age)
         self._know_peer("")
         if verdict == Verdict.HTTP1.value:
             self._in.verdicts.client_spoke(self._port, Verdict.HTTP1)
@@ -247,6 +254,9 @@ class InboundConnection(Pipeline):
 
     def _terminate(self) -> None:
         """End the TLS of one of our proxies and prove who it is."""
+        if self._in.strikes.is_out(peer_host(self._transport), self._in.loop.time()):
+            self._refuse("handshake-flood")
+            return
         try:
             context = self._in.credentials.server_context(self._in.alpn)
         except IdentityError as error:
@@ -262,6 +272,7 @@ class InboundConnection(Pipeline):
     def _proven(self, link: TlsLink, error: BaseException | None) -> None:
         self._handshake.cancel()
         if error is not None:
+            self._in.strikes.failed(peer_host(self._transport), self._in.loop.time())
             self._in.telemetry.count(
                 "inbound_tcp_errors_total", error=mesh_tls.failure_reason(error)
             )
@@ -310,8 +321,6 @@ class InboundConnection(Pipeline):
     def _ask_application(self) -> None:
         """The client is silent: connect, and let whoever talks first decide."""
         self._know_peer("")
-        if self._in.requires_tls:
-            return  # whoever may come in speaks TLS, and speaks first
         joining = self._join(self._opening)
         joining.server_first(self._application_spoke)
 
@@ -320,12 +329,13 @@ class InboundConnection(Pipeline):
                 joining.cancel()
                 self._decided(verdict)
             else:
+                self._in.telemetry.detected("inbound", verdict, self._opening.age)
                 joining.join()
 
         self._opening.decide(self._look, client_spoke, otherwise=Verdict.OPAQUE.value)
 
     def _application_spoke(self) -> None:
-        self._in.telemetry.count("inbound_detect_total", protocol="server-first")
+        self._in.telemetry.detected("inbound", "server-first", self._opening.age)
         self._in.verdicts.server_spoke(self._port)
 
     # -- 4a. HTTP --------------------------------------------------------------------------------
@@ -487,6 +497,10 @@ class InboundConnection(Pipeline):
         self._in.telemetry.count("inbound_tcp_errors_total", error=reason)
         log.debug("refused port=%s reason=%s", self._port, reason)
         self._opening.close()
+
+    def _hang_up(self) -> None:
+        """Whoever may come in here speaks first, and this one does not."""
+        self._refuse("silent")
 
     def _gone(self) -> None:
         """The client left before anything was decided."""

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from proxy.seams import Transport
 
 SILENCE: Final = 0.025  # seconds after which a silent client makes us ask the server
+MUTE: Final = 60.0  # seconds of silence after which one who has to speak first is hung up on
 SHORT: Final = 1.0  # seconds in which a first segment has to be completed
 MAX_FIRST: Final = 64 * 1024  # bytes kept at most
 
@@ -18,11 +19,22 @@ V = TypeVar("V")
 class Opening:
     """The receiver of a fresh connection. `lost` is called when it ends before it is taken."""
 
-    __slots__ = ("_decide", "_is_paused", "_timer", "data", "ended", "loop", "on_lost", "transport")
+    __slots__ = (
+        "_began",
+        "_decide",
+        "_is_paused",
+        "_timer",
+        "data",
+        "ended",
+        "loop",
+        "on_lost",
+        "transport",
+    )
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop, lost: Callable[[], None]):
         self.transport = transport
         self.loop = loop
+        self._began = loop.time()
         self.data = b""
         self.ended = False
         self._is_paused = False
@@ -78,6 +90,11 @@ class Opening:
             self._timer = self.loop.call_later(silence or 0.0, on_silence)
         else:
             attempt()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the connection came."""
+        return self.loop.time() - self._began
 
     def take(self, receiver: Any) -> None:
         """Hand the connection over, with the bytes that came so far."""

@@ -48,7 +48,7 @@ from proxy.joining import Joining
 from proxy.journal import Journal
 from proxy.lineage import Lineage
 from proxy.mirror import Mirrors
-from proxy.opening import SILENCE, Opening
+from proxy.opening import MUTE, SILENCE, Opening
 from proxy.plan import Plan
 from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
@@ -163,11 +163,11 @@ class OutboundConnection(Pipeline):
 
     def _choose_protocol(self, protocol: Protocol) -> None:
         if protocol is Protocol.HTTP1:
-            self._opening.decide(classify_http1, self._decided, otherwise=Verdict.HTTP1)
+            self._await_http(classify_http1, Verdict.HTTP1)
         elif protocol in _OPAQUE or self._out.verdicts.is_opaque(self._state.key):
             self._serve_opaque()
         elif protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
-            self._opening.decide(classify_http2, self._decided, otherwise=Verdict.HTTP2)
+            self._await_http(classify_http2, Verdict.HTTP2)
         else:
             patience = self._out.verdicts.patience(self._state.key, SILENCE)
             self._opening.decide(
@@ -178,8 +178,17 @@ class OutboundConnection(Pipeline):
                 silent=self._ask_server,
             )
 
+    def _await_http(self, look: Callable[[bytes], Verdict | None], declared: Verdict) -> None:
+        self._opening.decide(
+            look, self._decided, otherwise=declared, silence=MUTE, silent=self._hang_up
+        )
+
+    def _hang_up(self) -> None:
+        self._out.telemetry.count("outbound_tcp_errors_total", error="silent")
+        self._opening.close()
+
     def _decided(self, verdict: Verdict) -> None:
-        self._out.telemetry.count("outbound_detect_total", protocol=verdict.value)
+        self._out.telemetry.detected("outbound", verdict.value, self._opening.age)
         self._out.verdicts.client_spoke(self._state.key, verdict)
         if verdict is Verdict.HTTP1:
             self._serve_http()
@@ -202,13 +211,14 @@ class OutboundConnection(Pipeline):
                 joining.cancel()
                 self._decided(verdict)
             else:
+                self._out.telemetry.detected("outbound", verdict.value, self._opening.age)
                 self._out.verdicts.client_spoke(self._state.key, verdict)
                 joining.join()
 
         self._opening.decide(classify, client_spoke, otherwise=Verdict.OPAQUE)
 
     def _server_spoke(self) -> None:
-        self._out.telemetry.count("outbound_detect_total", protocol="server-first")
+        self._out.telemetry.detected("outbound", "server-first", self._opening.age)
         self._out.verdicts.server_spoke(self._state.key)
 
     # -- 3a. HTTP --------------------------------------------------------------------------------

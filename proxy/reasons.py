@@ -83,6 +83,12 @@ _AVAILABILITY: Final = (
         "Raise the limit of open files, or spread the clients.",
     ),
     _one(
+        "too-many-files",
+        "Nearly all descriptors of the proxy are in use; the rest is kept for those who are in.",
+        "Raise the limit of open files, or spread the clients.",
+        503,
+    ),
+    _one(
         "draining",
         "The proxy is stopping.",
         "None: clients that repeat the request reach another pod.",
@@ -195,6 +201,18 @@ _CONNECTION: Final = (
     _one(
         "handshake-timeout",
         "A client began TLS and did not finish it.",
+        "The connection was closed.",
+        "",
+    ),
+    _one(
+        "handshake-flood",
+        "Handshakes from this address have failed again and again.",
+        "It is let in again after ten seconds. Who is it? The log of the proxy, level debug.",
+        "",
+    ),
+    _one(
+        "silent",
+        "A client connected and said nothing, where it has to speak first.",
         "The connection was closed.",
         "",
     ),

@@ -51,6 +51,12 @@ def peer_address(transport: Transport) -> str:
     return join_address(plain_address(peer[0]), peer[1])
 
 
+def peer_host(transport: Transport) -> str:
+    """The address of the far end, without its port."""
+    peer = transport.get_extra_info("peername")
+    return plain_address(peer[0]) if peer else "-"
+
+
 def plain_address(host: str) -> str:
     """An address without the v4-mapped form and the zone of a dual-stack socket."""
     return host.removeprefix("::ffff:") if "." in host else host.partition("%")[0]

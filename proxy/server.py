@@ -108,7 +108,8 @@ class Server:
         self._discovery = discovery
         self._credentials = credentials
         self.find_original = find_original
-        self.fd_limit = raise_fd_limit() - SPARE_FDS
+        most = raise_fd_limit() - SPARE_FDS
+        self.fd_limit = most - most // 4  # those who are in may still need connections of ours
         self.telemetry = Telemetry(time.time())
         self.keeper = Keeper(loop)
         self._watermark = Watermark(memory_limit())
@@ -121,6 +122,7 @@ class Server:
             timeout=settings.connect_timeout,
             mesh_namespace=settings.mesh_namespace,
         )
+        dialler.fd_limit = most
         self._dialler = dialler
         self.targets = Targets(
             discovery=discovery,

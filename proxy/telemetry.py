@@ -21,6 +21,7 @@ from mesh.core.report import STEPS, Counts, Report, Series, SeriesKey, bucket_mi
 from mesh.runtime.bundle import hash_bundle
 from proxy.observed import Observed
 from proxy.seams import Credentials, Discovery
+from proxy.verdicts import Detection
 
 # Linkerd's buckets of response_latency_ms, in seconds.
 BOUNDS_MS: Final = tuple(
@@ -193,6 +194,7 @@ class Telemetry:
     http: dict[tuple[SeriesKey, Labels], HttpSeries] = field(default_factory=dict)
     tcp: dict[tuple[SeriesKey, Labels, str], TcpSeries] = field(default_factory=dict)
     errors: dict[tuple[str, Labels], int] = field(default_factory=dict)
+    detections: dict[tuple[str, str], Detection] = field(default_factory=dict)
     observed: Observed = field(default_factory=lambda: Observed(monotonic()))
 
     def http_series(self, key: SeriesKey, labels: Labels) -> HttpSeries:
@@ -223,6 +225,14 @@ class Telemetry:
         """Count an event that has no series: a refusal, a verdict, an error."""
         key = (name, tuple(labels.items()))
         self.errors[key] = self.errors.get(key, 0) + 1
+
+    def detected(self, direction: str, protocol: str, seconds: float) -> None:
+        """It is known what a connection speaks, so many seconds after it came."""
+        self.count(direction + "_detect_total", protocol=protocol)
+        found = self.detections.get((direction, protocol))
+        if found is None:
+            found = self.detections[direction, protocol] = Detection()
+        found.add(seconds)
 
     def report(self, now: float, discovery: Discovery, credentials: Credentials) -> Report:
         """Everything, cumulative. `now` is seconds on the monotonic clock."""

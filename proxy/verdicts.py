@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 from proxy.detect import Verdict
@@ -9,7 +10,23 @@ from proxy.detect import Verdict
 MAX_REMEMBERED: Final = 4096
 PATIENT: Final = 1.0  # seconds to wait for a silent client where clients have spoken HTTP
 
+BOUNDS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 10.0)  # seconds
+
 _SERVER_FIRST, _HTTP = "server-first", "http"
+
+
+class Detection:
+    """How long it took to know one verdict: responses up to each of BOUNDS, and their sum."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)  # the last one is for all that took longer
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
 
 
 class Verdicts:

@@ -209,11 +209,11 @@ class Hop(Loaded):
 
     def forget(self, connection: ServerConnection) -> None:
         """A connection that will soon be gone must not be given out."""
-        self.pool.drop(connection)
+        self.pool.drop(connection, monotonic())
 
     def connection_lost(self, connection: ServerConnection, error: BaseException | None) -> None:
         self.pool.open -= 1
-        self.pool.drop(connection)
+        self.pool.drop(connection, monotonic())
         self.tcp.remove(connection, error)
 
     def streams_lost(self, streams: ServerStreams, error: BaseException | None) -> None:

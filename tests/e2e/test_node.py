@@ -183,6 +183,9 @@ def test_what_cannot_be_meshed_runs_and_an_event_says_why(stage: Stage, space: s
     apply(stage, pod("strict", space, app, securityContext=user))
     wait_ready(stage, space, "pod/strict")
     assert eventually(lambda: "NET_ADMIN" in reason("strict"))
+    check = stage.mesh("check", "--proxy", "-n", space, check=False)
+    assert f"pod {space}/wide: a pod asks for a proxy and has none: hostNetwork" in check
+    assert f"pod {space}/strict: a pod asks for a proxy and has none" in check
     stage.kubectl("delete", "pod", "wide", "strict", "-n", space, "--now", "--wait=false")
 
 

@@ -86,6 +86,7 @@ def test_pods_made_without_a_webhook_start_at_once_and_are_found(stage: Stage, s
         apply(stage, pod("missed", space, container(stage, SERVE)))
         assert time.monotonic() - began < 5.0
         wait_ready(stage, space, "pod/missed")
+        assert "Deployment mesh/mesh-inject: is scaled to 0" in stage.mesh("check", check=False)
         stage.kubectl("delete", "pod", "bare", "-n", "default", "--now", "--wait=false")
     back = time.monotonic()
 

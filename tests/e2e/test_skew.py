@@ -159,12 +159,15 @@ def test_an_upgrade_from_the_release_before_loses_no_request(stage: Stage, previ
         plan = stage.mesh("upgrade", *stage.install_flags, "--plan")
         stage.apply(stage.mesh("upgrade", *stage.install_flags))
         _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+        check = stage.mesh("check", "--proxy", "-n", "shop", check=False)
         for name in WORKLOADS:
             _choose_proxy(stage, None, name)
 
     _choose_proxy(stage, None, "load")
     assert f"control plane: version {previous_release().version} -> " in plan
     assert "~ Deployment mesh/mesh-identity" in plan
+    older = f"its proxies have version {previous_release().version}, this command is"
+    assert f"deployment shop/orders: {older}" in check
     assert previous_release().version not in _proxies(stage, "catalogue").values()
     stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
     assert stage.mesh("upgrade", "--plan").startswith("= ")

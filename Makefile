@@ -43,7 +43,8 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 	@kubectl=$$($(BIN)/python -m tests.cluster.tools) && \
 	  PATH=$${kubectl:+$$kubectl:}$$PATH $(BIN)/pytest -m cluster --timeout 2700 tests
 
-test-conformance: $(STAMP) ## h2spec and gRPC's interop suite through two proxies (needs Go)
+test-conformance: $(STAMP) ## h2spec, gRPC's interop suite, slowhttptest, messages before Go (needs Go)
+	@deploy/setup.sh --conformance-tools
 	@$(BIN)/python -m tests.conformance.build >/dev/null
 	@$(BIN)/pytest -m conformance --timeout 300 tests/conformance
 

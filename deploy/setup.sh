@@ -3,6 +3,7 @@
 # environment from the hashed locks.
 #   deploy/setup.sh VENV            what running the mesh needs
 #   deploy/setup.sh --test-tools    what the tests need besides
+#   deploy/setup.sh --conformance-tools  what make test-conformance needs besides
 #   deploy/setup.sh --cluster-tools what a whole Kubernetes node needs
 #   deploy/setup.sh --bench-tools   the peers of the benchmark
 set -euo pipefail
@@ -48,10 +49,14 @@ keep_daemons_down() {
   chmod 755 "$POLICY"
 }
 
-case "${1:?usage: deploy/setup.sh VENV | --test-tools | --cluster-tools | --bench-tools}" in
+case "${1:?usage: deploy/setup.sh VENV | --test-tools | --conformance-tools | --cluster-tools | --bench-tools}" in
 --test-tools)
   need openssl=openssl ip=iproute2 nft=nftables iptables=iptables curl=curl nginx=nginx-light \
     strace=strace etcd=etcd-server
+  exit
+  ;;
+--conformance-tools)
+  need slowhttptest=slowhttptest
   exit
   ;;
 --cluster-tools)

@@ -82,6 +82,9 @@ def _choose_proxy(stage: Stage, image: str | None, *deployments: str) -> None:
     for name in deployments:
         stage.kubectl("patch", "deployment", name, "-n", "shop", "--type=merge", "-p", patch)
     _roll(stage, "shop", *deployments)
+    eventually(
+        lambda: not any("deletionTimestamp" in p["metadata"] for p in stage.pods("", "shop"))
+    )
 
 
 def _proxies(stage: Stage, app: str) -> dict[str, str]:

@@ -21,6 +21,10 @@ from tests.cluster.node.plan import Plan
 GONE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.02
 
+# Of the CPU. A whole node counts as much as one process of the machine, unless it says more: its
+# pods would get next to nothing beside a few compilers.
+_SHARES: Final = {"cpu.shares": "8192", "cpu.weight": "800"}
+
 
 def taken_networks() -> list[str]:
     """Networks and addresses that the machine's routes and links hold, IPv4, as text."""
@@ -57,6 +61,9 @@ def make_groups(plan: Plan) -> None:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (group / name).exists() and not (group / name).read_text().strip():
                 (group / name).write_text((hierarchy / name).read_text())
+        for name, share in _SHARES.items():
+            if (group / name).exists():
+                (group / name).write_text(share)
 
 
 def enter_groups(plan: Plan, pid: int) -> None:

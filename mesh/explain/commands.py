@@ -68,10 +68,10 @@ def explain(
     mesh explain --id 5d1f0c2a9b7e-1f
     """
     from mesh.core.errors import MeshError
-    from mesh.explain.bypass import find_bypass, with_mode
+    from mesh.explain.bypass import find_bypass
     from mesh.explain.decide import decide
     from mesh.explain.live import lines_of
-    from mesh.explain.question import find_asker, parse_question
+    from mesh.explain.question import parse_question
     from mesh.explain.render import render_json, render_text
 
     choice = ClusterChoice(kubeconfig, context, mesh_namespace)
@@ -89,15 +89,16 @@ def explain(
     except MeshError as error:
         raise click.UsageError(str(error)) from error
     if paths:
-        world = _offline(paths, namespace, mesh_namespace)
+        world, asker, expected = _offline(
+            paths, workload, namespace, mesh_namespace, question, draw
+        )
     else:
         world = _live(choice)
         namespace = namespace or (None if workload else _namespace_of(choice))
+        asker, expected = _replay(world, workload, namespace, question, draw)
     for fault in world.faults:
         click.echo(f"mesh explain: {fault.file}:{fault.line}: {fault.message}", err=True)
-    asker = with_mode(world.annotations, find_asker(world.store, workload, namespace))
     bypass = find_bypass(world.annotations, asker, question.port)
-    expected = decide(world.store, world.snapshot, asker, question, draw)
     decision, source, told = expected, world.source, None
     if not paths and not bypass:
         asked = _ask_proxy(choice, asker, question, expected, draw)
@@ -111,13 +112,44 @@ def explain(
         click.echo(render_text(decision, source, bypass, lines), nl=False)
 
 
-def _offline(paths: tuple[str, ...], namespace: str | None, mesh_namespace: str) -> World:
+def _offline(
+    paths: tuple[str, ...],
+    workload: str,
+    namespace: str | None,
+    mesh_namespace: str,
+    question: Question,
+    draw: float | None,
+) -> tuple[World, Asker, Decision]:
+    """The answer of files: of the documents that matter, or where they hold none, of all."""
+    from mesh.core.errors import MeshError
     from mesh.explain.world import compile_files
     from mesh.lint.files import read_files
 
-    return compile_files(
-        read_files(paths), namespace=namespace or "default", mesh_namespace=mesh_namespace
-    )
+    files = read_files(paths)
+    home = namespace or "default"
+    names = question.names(workload)
+    while True:
+        try:
+            world = compile_files(files, namespace=home, mesh_namespace=mesh_namespace, names=names)
+            asker, expected = _replay(world, workload, namespace, question, draw)
+            if world.is_whole or expected.where == "service":
+                return world, asker, expected
+        except MeshError:
+            if not names:
+                raise
+        names = ()
+
+
+def _replay(
+    world: World, workload: str, namespace: str | None, question: Question, draw: float | None
+) -> tuple[Asker, Decision]:
+    from mesh.explain.bypass import with_mode
+    from mesh.explain.decide import decide
+    from mesh.explain.question import find_asker
+
+    home = namespace or (None if workload else world.home or None)
+    asker = with_mode(world.annotations, find_asker(world.store, workload, home))
+    return asker, decide(world.store, world.snapshot, asker, question, draw)
 
 
 def _live(choice: ClusterChoice) -> World:

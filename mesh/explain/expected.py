@@ -32,10 +32,12 @@ def complete(objects: Iterable[Object], mesh_namespace: str) -> list[Object]:
     known = [obj for obj in objects if isinstance(obj, dict)]
     namespaces = {_name(obj): obj for obj in known if obj.get("kind") == "Namespace"}
     pods = [obj for obj in known if obj.get("kind") == "Pod"]
+    given = _ByLabel(pods)
     for obj in known:
-        if obj.get("kind") in WORKLOADS and not _has_pods(obj, pods):
+        if obj.get("kind") in WORKLOADS and not _has_pods(obj, given):
             pods += _pods_of(obj, namespaces.get(_namespace(obj), {}), mesh_namespace)
     pods = [_with_address(pod, _address(_PODS, at)) for at, pod in enumerate(pods)]
+    selectable = _ByLabel(pods)
     services = [
         _with_cluster_ip(obj, _address(_SERVICES, at))
         for at, obj in enumerate(obj for obj in known if obj.get("kind") == "Service")
@@ -46,7 +48,7 @@ def complete(objects: Iterable[Object], mesh_namespace: str) -> list[Object]:
         if obj.get("kind") == "EndpointSlice"
     }
     slices = [
-        _slice(service, pods)
+        _slice(service, selectable)
         for service in services
         if (_namespace(service), _name(service)) not in sliced and _selector(service)
     ]
@@ -94,12 +96,28 @@ def _pods_of(workload: Object, namespace: Object, mesh_namespace: str) -> Iterat
         }
 
 
-def _has_pods(workload: Object, pods: Iterable[Object]) -> bool:
+class _ByLabel:
+    """Pods by namespace and label, in their order: folders hold thousands."""
+
+    def __init__(self, pods: Iterable[Object]) -> None:
+        self._pods: dict[tuple[str, str, Any], list[Object]] = {}
+        for pod in pods:
+            for key, value in _labels(pod).items():
+                if isinstance(value, str):
+                    self._pods.setdefault((_namespace(pod), key, value), []).append(pod)
+
+    def select(self, namespace: str, wanted: Mapping[str, Any]) -> list[Object]:
+        """The pods that carry all of these labels; none for none."""
+        for key, value in wanted.items():
+            found = self._pods.get((namespace, key, value), []) if isinstance(value, str) else []
+            return [pod for pod in found if _selects(wanted, pod)]
+        return []
+
+
+def _has_pods(workload: Object, pods: _ByLabel) -> bool:
     """Whether the objects hold pods of this workload already, as a cluster's dump does."""
     wanted = _map(_map(_map(workload.get("spec")).get("selector")).get("matchLabels"))
-    return bool(wanted) and any(
-        _namespace(pod) == _namespace(workload) and _selects(wanted, pod) for pod in pods
-    )
+    return bool(pods.select(_namespace(workload), wanted))
 
 
 def _with_address(pod: Object, address: str) -> Object:
@@ -116,13 +134,9 @@ def _with_cluster_ip(service: Object, address: str) -> Object:
     return {**service, "spec": {**spec, "clusterIP": address, "clusterIPs": [address]}}
 
 
-def _slice(service: Object, pods: Iterable[Object]) -> Object:
+def _slice(service: Object, pods: _ByLabel) -> Object:
     """The EndpointSlice of a Service; a named target port is that of the first pod with it."""
-    chosen = [
-        pod
-        for pod in pods
-        if _namespace(pod) == _namespace(service) and _selects(_selector(service), pod)
-    ]
+    chosen = pods.select(_namespace(service), _selector(service))
     ports = []
     for port in _maps(_map(service.get("spec")).get("ports")):
         target = port.get("targetPort", port.get("port"))

@@ -49,6 +49,12 @@ class Question:
         values = [value for name, value in self.headers if name.lower() == wanted]
         return values[-1].strip().lower() if values else ""
 
+    def names(self, workload: str) -> tuple[str, ...]:
+        """The words by which manifests that matter can be found; none where only all will do."""
+        hosts = (self.override or self.host).lower(), workload.rpartition("/")[2]
+        words = tuple(host.partition(".")[0] for host in hosts if host)
+        return () if is_address(self.host) else words
+
     def head(self) -> RequestHead:
         """The head as the proxy's own parser would give it to the evaluator."""
         return RequestHead(self.request())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from destination.compile import compile_store
@@ -15,6 +15,7 @@ from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError, MeshError
 from mesh.explain.bypass import Annotations, read_annotations
 from mesh.explain.expected import complete
+from mesh.explain.pertinent import read_pertinent
 from mesh.inject.config import KEY, InjectConfig, load_config
 from mesh.lint.rules.finding import Finding, Level
 from mesh.lint.rules.source import read_manifests, with_namespace
@@ -36,20 +37,38 @@ class World:
     source: str
     annotations: Annotations
     faults: tuple[Finding, ...] = ()
+    is_whole: bool = True  # False: documents that seemed not to matter were not read
+    home: str = ""  # the namespace of a client that nobody names, where that is so
 
 
 def compile_files(
-    files: Sequence[tuple[str, str]], *, namespace: str, mesh_namespace: str
+    files: Sequence[tuple[str, str]],
+    *,
+    namespace: str,
+    mesh_namespace: str,
+    names: Sequence[str] = (),
 ) -> World:
-    """Manifests with all that a cluster would add. Raises MeshError when they hold no Service."""
-    manifests, findings = read_manifests(files)
+    """Manifests with all that a cluster would add; with `names` perhaps only those that matter to
+    them (`World.is_whole`). Raises MeshError when they hold no Service."""
+    chosen = read_pertinent(files, names) if names else None
+    if chosen is None:
+        manifests, findings = read_manifests(files)
+    else:
+        manifests, findings = chosen.manifests, chosen.findings
     objects = [item.obj for item in with_namespace(manifests, namespace)]
     if not any(obj.get("kind") == "Service" for obj in objects):
         why = "; ".join(f"{f.file}:{f.line}: {f.message}" for f in findings)
         raise MeshError(f"no Service in these files; check -f{f' ({why})' if why else ''}")
     faults = tuple(finding for finding in findings if finding.level is Level.ERROR)
-    source = f"objects in files: {len(objects)}; pods and addresses are those expected of them"
-    return _compiled(complete(objects, mesh_namespace), mesh_namespace, source, faults)
+    read = "" if chosen is None else f", all that name them in {chosen.documents} documents"
+    source = (
+        f"objects in files: {len(objects)}{read}; pods and addresses are those expected of them"
+    )
+    found = _compiled(complete(objects, mesh_namespace), mesh_namespace, source, faults)
+    if chosen is None:
+        return found
+    homes = {home or namespace for home in chosen.homes}
+    return replace(found, is_whole=False, home=homes.pop() if len(homes) == 1 else "default")
 
 
 async def compile_cluster(client: KubeClient, mesh_namespace: str) -> World:

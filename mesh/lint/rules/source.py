@@ -73,8 +73,8 @@ def read_manifests(files: Iterable[tuple[str, str]]) -> tuple[list[Manifest], li
     manifests: list[Manifest] = []
     findings: list[Finding] = []
     for name, text in files:
-        for piece, line in _pieces(text):
-            _read_piece(name, piece, line, manifests, findings)
+        for piece in pieces_of(name, text):
+            read_piece(piece, manifests, findings)
     return manifests, findings
 
 
@@ -100,22 +100,33 @@ CLUSTER_WIDE: Final = frozenset(
 )
 
 
-def _pieces(text: str) -> Iterator[tuple[str, int]]:
-    """(text, first line) of each document. `---` at the start of a line begins one."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The text of one document of a file, and the line of the file on which it begins."""
+
+    file: str
+    text: str
+    first: int
+
+
+def pieces_of(name: str, text: str) -> Iterator[Piece]:
+    """The documents of a file. `---` at the start of a line begins one."""
     starts = [match.start() for match in _MARKER.finditer(text)]
     if not starts or starts[0] != 0:
         starts.insert(0, 0)
+    line, counted = 1, 0
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        line, counted = line + text.count("\n", counted, start), start
         if text[start:end].strip():
-            yield text[start:end], text.count("\n", 0, start) + 1
+            yield Piece(name, text[start:end], line)
 
 
-def _read_piece(
-    name: str, piece: str, first: int, manifests: list[Manifest], findings: list[Finding]
-) -> None:
+def read_piece(piece: Piece, manifests: list[Manifest], findings: list[Finding]) -> None:
+    """Add the objects of one document, and what is wrong with it."""
+    name, first = piece.file, piece.first
     loader = None
     try:
-        loader = ManifestLoader(piece)
+        loader = ManifestLoader(piece.text)
         node = loader.get_single_node()
         parts = list(_parts(node, name, first, findings))
         for part in parts:

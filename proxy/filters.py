@@ -105,7 +105,7 @@ class FilterSet:
         """The request as it goes on: itself, or a changed copy."""
         if not self._edits and not self._rewrites:
             return request
-        changed = _copy(request)
+        changed = request.copy()
         for edit in self._edits:
             changed.fields = edit.apply(changed.fields)
             if edit.host is not None:
@@ -125,13 +125,6 @@ def compile_filters(*parts: Filters | None) -> FilterSet | None:
     """The filters of a rule and of its backend, or None where there are none."""
     given = [part for part in parts if part is not None]
     return FilterSet(given) if given else None
-
-
-def _copy(request: Request) -> Request:
-    changed = type(request)(request.method, request.target, request.fields)
-    for name in Request.__slots__:
-        setattr(changed, name, getattr(request, name))
-    return changed
 
 
 def _rewrite(request: Request, rewrite: Rewrite) -> None:

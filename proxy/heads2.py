@@ -80,9 +80,9 @@ class Heads(HeadReader):
         super().__init__(trust)
         self._known_host = b" "
 
-    def read_request(self, entries: Block, end: bool) -> Request:
+    def read_request(self, block: Block, end: bool) -> Request:
         """One request head. Raises PeerError."""
-        pseudo = self._collect(entries)
+        pseudo = self._collect(block)
         method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
         kind = Request2 if b":scheme" in pseudo else Request
         request = kind(method, target, self._fields[:])
@@ -108,9 +108,9 @@ class Heads(HeadReader):
         self._reset()
         return request
 
-    def read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
+    def read_response(self, block: Block, end: bool, *, is_head: bool) -> Response:
         """One response head. Raises PeerError."""
-        pseudo = self._collect(entries)
+        pseudo = self._collect(block)
         status = STATUSES.get(pseudo.get(b":status", b""))
         if status is None:
             raise PeerError("bad_response", "no status", status=502)
@@ -137,9 +137,9 @@ class Heads(HeadReader):
                 raise PeerError("bad_response", "a body shorter than it said", status=502)
         return response
 
-    def read_trailers(self, entries: Block) -> Fields | None:
+    def read_trailers(self, block: Block) -> Fields | None:
         """The fields behind a body."""
-        self._collect(entries)
+        self._collect(block)
         fields = self._fields[:]
         self._reset()
         return guard.clean_trailers(fields) if fields else None
@@ -148,10 +148,10 @@ class Heads(HeadReader):
         """Forget a head that was refused half-way."""
         self._reset()
 
-    def _collect(self, entries: Block) -> dict[bytes, bytes]:
+    def _collect(self, block: Block) -> dict[bytes, bytes]:
         fields, special = self._fields, self._special
         pseudo: dict[bytes, bytes] = {}
-        for kind, name, value, flat in entries:
+        for kind, name, value, flat in block.entries:
             if kind == PLAIN:
                 fields += flat
             elif kind == PSEUDO:

@@ -51,17 +51,17 @@ class AppHeads(Heads):
     def __init__(self, *, trust: int = STRIP) -> None:
         super().__init__(trust=trust)
 
-    def read_request(self, entries: Block, end: bool) -> Request:
+    def read_request(self, block: Block, end: bool) -> Request:
         """One request head. Raises PeerError."""
-        key, known = entries.memo
+        key, known = block.memo
         if key == _REQUEST + end:
             return _again(known)
-        request = self._read_request(entries, end)
-        entries.memo = _REQUEST + end, request
+        request = self._read_request(block, end)
+        block.memo = _REQUEST + end, request
         return _again(request)
 
-    def _read_request(self, entries: Block, end: bool) -> Request2:
-        pseudo = self._collect(entries)
+    def _read_request(self, block: Block, end: bool) -> Request2:
+        pseudo = self._collect(block)
         if not pseudo.keys() <= _REQUEST_PSEUDO:
             raise PeerError("bad_field", "a pseudo-field that requests do not have")
         method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
@@ -114,19 +114,19 @@ class AppHeads(Heads):
         request.target = request.host
         request.upgrade = b"connect"
 
-    def read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
+    def read_response(self, block: Block, end: bool, *, is_head: bool) -> Response:
         """One response head. Raises PeerError."""
-        key, known = entries.memo
+        key, known = block.memo
         if key == _RESPONSE + end and not is_head:
             return _once_more(known)
-        response = self._read_response(entries, end, is_head=is_head)
+        response = self._read_response(block, end, is_head=is_head)
         if is_head:
             return response
-        entries.memo = _RESPONSE + end, response
+        block.memo = _RESPONSE + end, response
         return _once_more(response)
 
-    def _read_response(self, entries: Block, end: bool, *, is_head: bool) -> Response:
-        pseudo = self._collect(entries)
+    def _read_response(self, block: Block, end: bool, *, is_head: bool) -> Response:
+        pseudo = self._collect(block)
         status = STATUSES.get(pseudo.get(b":status", b""))
         if status is None or len(pseudo) != 1 or status == 101:
             raise PeerError("bad_response", "pseudo-fields that no response has", status=502)
@@ -134,26 +134,26 @@ class AppHeads(Heads):
         self._reset()
         return response
 
-    def read_trailers(self, entries: Block) -> Fields | None:
+    def read_trailers(self, block: Block) -> Fields | None:
         """The fields behind a body."""
-        key, known = entries.memo
+        key, known = block.memo
         if key == _TRAILERS:
             again: Fields = known[:]
             return again
-        if self._collect(entries):
+        if self._collect(block):
             raise PeerError("bad_field", "pseudo-fields in trailers")
         fields = self._fields[:]
         self._reset()
         cleaned = guard.clean_trailers(fields) if fields else None
         if cleaned is not None:
-            entries.memo = _TRAILERS, cleaned[:]
+            block.memo = _TRAILERS, cleaned[:]
         return cleaned
 
-    def _collect(self, entries: Block) -> dict[bytes, bytes]:
+    def _collect(self, block: Block) -> dict[bytes, bytes]:
         fields, special = self._fields, self._special
         pseudo: dict[bytes, bytes] = {}
         is_done = False
-        for kind, name, value, flat in entries:
+        for kind, name, value, flat in block.entries:
             if kind == PSEUDO:
                 if is_done or name in pseudo:
                     raise PeerError("bad_field", "pseudo-fields come first, and once")

@@ -126,13 +126,14 @@ def make_strict_entry(name: bytes, value: bytes) -> Entry:
     return kind, name, value, (name, COLON, value, CRLF)
 
 
-class Block(list[Entry]):
+class Block:
     """The fields of one block. A block that comes again is the same object, so whoever reads it
     may leave in `memo` what it found, with a key that says what it was read as."""
 
-    __slots__ = ("memo",)
+    __slots__ = ("entries", "memo")
 
-    def __init__(self) -> None:
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
         self.memo: tuple[int, Any] = _NOTHING_YET
 
 
@@ -258,6 +259,7 @@ class Decoder:
     __slots__ = (
         "_allowed",
         "_blocks",
+        "_changes",
         "_entries",
         "_limit",
         "_make",
@@ -270,21 +272,22 @@ class Decoder:
         self._entries: list[Entry] = []  # newest last
         self._size = 0
         self._limit = self._allowed = table  # a peer may use less
-        self._blocks: dict[bytes, Block] | None = {}  # what they gave with this table
+        self._blocks: dict[bytes, Block] = {}  # what they gave with this table
+        self._changes = 0  # of the table
         self._texts: dict[bytes, bytes] = {}  # Huffman texts that were read
         self._make = make_strict_entry if is_strict else make_entry
         self._static = _STRICT_STATIC if is_strict else _STATIC_ENTRIES
 
     def decode(self, block: bytes) -> Block:
         """All fields of one block, in order. The list is not the caller's to change."""
-        blocks = self._blocks
-        if blocks is not None:
-            known = blocks.get(block)
-            if known is not None:
-                return known
-        self._blocks = blocks = {} if blocks is None or len(blocks) >= _MAX_BLOCKS else blocks
+        known = self._blocks.get(block)
+        if known is not None:
+            return known
+        if len(self._blocks) >= _MAX_BLOCKS:
+            self._blocks.clear()
+        changes = self._changes
         entries, static = self._entries, self._static
-        found = Block()
+        found: list[Entry] = []
         at, end = 0, len(block)
         size = 0
         try:
@@ -318,12 +321,11 @@ class Decoder:
                 "bad_block", "a header block that ends early or points nowhere"
             ) from None
         if size > MAX_LIST or len(found) > MAX_ENTRIES:
-            found = Block()
-            found.append(_TOO_LARGE_ENTRY)
-            return found
-        if self._blocks is not None and end <= _LONG_BLOCK:
-            blocks[block] = found
-        return found
+            return Block([_TOO_LARGE_ENTRY])
+        read = Block(found)
+        if self._changes == changes and end <= _LONG_BLOCK:
+            self._blocks[block] = read
+        return read
 
     def _literal(self, block: bytes, at: int, byte: int) -> tuple[Entry, int]:
         mask = 0x3F if byte & 0x40 else 0x0F
@@ -359,7 +361,8 @@ class Decoder:
         return value, end
 
     def _insert(self, entry: Entry) -> None:
-        self._blocks = None
+        self._changes += 1
+        self._blocks.clear()
         size = len(entry[1]) + len(entry[2]) + OVERHEAD
         self._evict(size)
         if size <= self._limit:
@@ -369,7 +372,8 @@ class Decoder:
     def _resize(self, limit: int) -> None:
         if limit > self._allowed:
             raise PeerError("bad_block", "a table larger than was allowed")
-        self._blocks = None
+        self._changes += 1
+        self._blocks.clear()
         self._limit = limit
         self._evict(0)
 

@@ -83,6 +83,18 @@ class Request:
         self.upgrade = b""
         self.ours: dict[bytes, bytes] | None = None  # what a trusted peer's proxy said
 
+    def copy(self) -> Request:
+        """Another request like this one; the list of fields is the same."""
+        again = type(self)(self.method, self.target, self.fields)
+        again.host = self.host
+        again.minor = self.minor
+        again.length = self.length
+        again.keep_alive = self.keep_alive
+        again.is_usual = self.is_usual
+        again.upgrade = self.upgrade
+        again.ours = self.ours
+        return again
+
 
 class Request2(Request):
     """A request that an application sent as HTTP/2, and that its server gets as HTTP/2."""

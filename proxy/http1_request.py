@@ -73,6 +73,11 @@ class RequestReader(HeadReader):
         return not self._keep_alive
 
     @property
+    def _must_wait(self) -> bool:
+        """Whether bytes may not go straight into the parser."""
+        return self._blocked or self._detour
+
+    @property
     def in_head(self) -> bool:
         return self._state == HEAD
 
@@ -82,7 +87,7 @@ class RequestReader(HeadReader):
         Raises PeerError with the status to answer.
         """
         size = len(data)
-        if self._blocked or self._detour or (size > PIECE and self._left < size):
+        if self._must_wait or (size > PIECE and self._left < size):
             return self._hold(data)
         self._feeding = True
         try:

@@ -154,9 +154,10 @@ class Sending:
             if self._congested:
                 stream.blocked()
             return
-        if stream.pending is None:
-            stream.pending = []
-        stream.pending.append((data, end))
+        pending = stream.pending
+        if pending is None:
+            pending = stream.pending = []
+        pending.append((data, end))
         self._pump(stream)
         if stream.pending is not None or self._congested:
             stream.blocked()

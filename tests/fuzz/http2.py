@@ -177,7 +177,7 @@ def decode(data: bytes) -> None:
         block = data[at + 2 : at + 2 + size]
         at += 2 + size
         try:
-            strict_entries = strictly.decode(block)
+            strict_entries = strictly.decode(block).entries
         except PeerError:
             return
         wanted = [(bytes(n), bytes(v)) for n, v in theirs.decode(block, raw=True)]
@@ -185,7 +185,7 @@ def decode(data: bytes) -> None:
             return
         assert [(e[1], e[2]) for e in strict_entries] == wanted
         try:
-            entries = ours.decode(block)
+            entries = ours.decode(block).entries
         except PeerError:
             return
         assert [(e[1], e[2]) for e in entries] == wanted
@@ -196,7 +196,7 @@ def _check_encoded(pairs: list[tuple[bytes, bytes]]) -> None:
     encoder, decoder = Encoder(), Decoder(is_strict=True)
     encoder.resize(TABLE)
     for _ in range(3):
-        again = [(e[1], e[2]) for e in decoder.decode(encoder.encode(pairs))]
+        again = [(e[1], e[2]) for e in decoder.decode(encoder.encode(pairs)).entries]
         assert again == pairs or len(pairs) > 100
 
 

@@ -20,7 +20,7 @@ HEADS = st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=8), max_size=30)
 
 
 def pairs(decoder: Decoder, block: bytes) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for _, name, value, _ in decoder.decode(block)]
+    return [(name, value) for _, name, value, _ in decoder.decode(block).entries]
 
 
 @settings(max_examples=60, deadline=None)

@@ -68,7 +68,7 @@ async def test_others_are_served_while_clients_are_slow(
             *("-l", str(SECONDS), "-u", f"http://127.0.0.1:{port}/large"),
             stdout=asyncio.subprocess.PIPE,
         )
-        took = []
+        took: list[float] = []
         while attack.returncode is None and len(took) < 20 * SECONDS:
             took.append(await probe(world, inbound=is_inbound))
             await asyncio.sleep(0.05)

@@ -124,8 +124,7 @@ def _print(
     output: str,
     unmeshed: bool,
 ) -> None:
-    """The rows to stdout. Names that are not there: one line each to stderr, exit 1."""
-    from mesh.kube.pods import name_of
+    """The rows to stdout, then what is missing."""
     from mesh.stat.rows import rows_of
     from mesh.stat.table import render_json, render_table
 
@@ -139,6 +138,15 @@ def _print(
         click.echo(table, nl=False)
     else:
         click.echo("No traffic found.", err=True)
+    fail_on_missing(cluster, selections, scope.namespace, "mesh stat")
+
+
+def fail_on_missing(
+    cluster: Cluster, selections: list[Selection], namespace: str | None, command: str
+) -> None:
+    """Names that are not there: one line each to stderr, exit 1."""
+    from mesh.kube.pods import name_of
+
     missing = [
         f"{selection.kind.short}/{name}"
         for selection in selections
@@ -146,7 +154,7 @@ def _print(
         if name not in {name_of(obj) for obj in cluster.objects.get(selection.kind.name, ())}
     ]
     for name in missing:
-        where = f"in namespace {scope.namespace}" if scope.namespace else "in any namespace"
-        click.echo(f"mesh stat: {name}: found none {where}; check the name and -n", err=True)
+        where = f"in namespace {namespace}" if namespace else "in any namespace"
+        click.echo(f"{command}: {name}: found none {where}; check the name and -n", err=True)
     if missing:
         raise click.exceptions.Exit(1)

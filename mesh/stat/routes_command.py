@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mesh.kube.cli_options import ClusterChoice, cluster_options
-from mesh.stat.commands import collect_cluster, window_option
+from mesh.stat.commands import collect_cluster, fail_on_missing, window_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,7 @@ def routes(
         click.echo(render_routes(rows, wide=output == "wide"), nl=False)
     else:
         click.echo("No traffic found.", err=True)
+    fail_on_missing(cluster, selections, where, "mesh routes")
 
 
 def _service_of(to: str | None, namespace: str) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from destination.dialects.undone import RESOURCES
 from destination.fragments import Ref
-from destination.store import RESOURCE_OF
+from destination.store import OPTIONAL, RESOURCE_OF
 from mesh.core import labels
 from mesh.core.model import Problem
 from mesh.install.crds import linkerd_crds, smi_crds
@@ -25,6 +26,7 @@ from tests.destination.world import Object, World, deployed, service
 
 # A name that other kinds may refer to, and that says nothing by itself.
 LABELS = r"spec[.]matches\[\d+\][.]name"
+OTHERS = Path(__file__).parents[1] / "cluster" / "published"
 PUBLISHED = Path(__file__).parent / "published_fields.txt"
 
 EDIT = "{set: [{name: a, value: b}], add: [{name: c, value: d}], remove: [e]}"
@@ -148,7 +150,23 @@ SAMPLES: list[dict[str, Any]] = [
     sample("linkerd.io/v1alpha2", "TrafficSplit", "s", SPLIT["spec"]),
     sample("linkerd.io/v1alpha2", "TrafficSplit", "s", OTHER),
     GROUP,
+    *(
+        sample("policy.linkerd.io/v1beta3", "HTTPRoute", "route", found["spec"])
+        for found in with_filters("HTTPRoute", HTTP_RULE, HTTP_FILTERS)
+    ),
 ]
+# Every version of every kind that clusters serve, or have served.
+VERSIONS = {
+    ("linkerd.io", "ServiceProfile"): ("v1alpha1", "v1alpha2"),
+    ("linkerd.io", "TrafficSplit"): ("v1alpha2",),
+    ("split.smi-spec.io", "TrafficSplit"): ("v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"),
+    ("specs.smi-spec.io", "HTTPRouteGroup"): ("v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"),
+    ("gateway.networking.k8s.io", "HTTPRoute"): ("v1alpha2", "v1beta1", "v1"),
+    ("gateway.networking.k8s.io", "GRPCRoute"): ("v1alpha2", "v1"),
+    ("gateway.networking.k8s.io", "TLSRoute"): ("v1alpha2", "v1alpha3", "v1"),
+    ("gateway.networking.k8s.io", "TCPRoute"): ("v1alpha2", "v1"),
+    ("policy.linkerd.io", "HTTPRoute"): ("v1alpha1", "v1beta1", "v1beta2", "v1beta3"),
+}
 CRDS = {
     (crd["spec"]["group"], crd["spec"]["names"]["kind"]): crd
     for crd in (*linkerd_crds(), *smi_crds(), *gateway_crds())
@@ -256,6 +274,66 @@ def test_the_samples_hold_every_field_of_the_schema(key: tuple[str, str]) -> Non
     }
 
     assert missing == set()
+
+
+def test_every_kind_that_acts_has_samples_and_versions_here() -> None:
+    acting = {
+        key
+        for key, resource in RESOURCE_OF.items()
+        if resource in OPTIONAL and resource not in RESOURCES
+    } - {("gateway.networking.k8s.io", "ReferenceGrant")}  # of which each field is a condition
+
+    assert set(VERSIONS) == acting
+    assert {(obj["apiVersion"].partition("/")[0], obj["kind"]) for obj in SAMPLES} == acting
+
+
+@pytest.mark.parametrize(
+    ("key", "index"), [(k, i) for k, v in VERSIONS.items() for i in range(len(v))]
+)
+def test_all_versions_of_a_kind_mean_the_same(key: tuple[str, str], index: int) -> None:
+    group, kind = key
+    for obj in SAMPLES:
+        if obj["kind"] == kind and obj["apiVersion"].startswith(f"{group}/"):
+            other = obj | {"apiVersion": f"{group}/{VERSIONS[key][index]}"}
+
+            assert effect(other) == effect(obj)
+
+
+def test_a_group_of_routes_may_have_its_matches_on_top_as_its_first_versions_did() -> None:
+    first = {key: value for key, value in GROUP.items() if key != "spec"}
+    first |= {"apiVersion": "specs.smi-spec.io/v1alpha1", "matches": GROUP["spec"]["matches"]}
+
+    assert effect(first) == effect(GROUP)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("serviceprofile", ("linkerd.io", "ServiceProfile")),
+        ("trafficsplit", ("split.smi-spec.io", "TrafficSplit")),
+    ],
+)
+def test_our_definitions_have_every_field_of_linkerds_and_smis(
+    name: str, key: tuple[str, str]
+) -> None:
+    crd, *_ = yaml.safe_load_all((OTHERS / f"{name}.yaml").read_text())
+    spec = crd["spec"]
+    schemas = [
+        found["openAPIV3Schema"]
+        for version in spec["versions"]
+        for found in (version.get("schema") or spec.get("validation"),)
+        if found is not None
+    ]
+
+    assert schemas
+    ours = fields_of(*key)
+    for schema in schemas:
+        published = set(schema_fields(schema["properties"]["spec"], "spec"))
+        assert {
+            field
+            for field in published - ours
+            if not any(field.startswith((f"{known}.", f"{known}[")) for known in ours)
+        } == set()
 
 
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"])

@@ -67,6 +67,10 @@ kinds = st.sampled_from(
         ("gateway.networking.k8s.io/v1", "HTTPRoute"),
         ("gateway.networking.k8s.io/v1", "GRPCRoute"),
         ("gateway.networking.k8s.io/v1", "TLSRoute"),
+        ("gateway.networking.k8s.io/v1", "TCPRoute"),
+        ("gateway.networking.k8s.io/v1alpha2", "UDPRoute"),
+        ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"),
+        ("policy.linkerd.io/v1beta3", "Server"),
         ("policy.linkerd.io/v1beta3", "HTTPRoute"),
         ("v1", "Pod"),
         ("v1", "Service"),
@@ -108,6 +112,33 @@ def bad_routes(draw: st.DrawFn) -> Object:
     }
 
 
+@st.composite
+def bad_neighbours(draw: st.DrawFn) -> Object:
+    """Splits, profiles and groups beside the good ones, on the same Services, older than these."""
+    api_version, kind, name = draw(
+        st.sampled_from(
+            [
+                ("linkerd.io/v1alpha2", "ServiceProfile", "web"),
+                ("linkerd.io/v1alpha2", "ServiceProfile", "web-v1"),
+                ("linkerd.io/v1alpha2", "TrafficSplit", "bad"),
+                ("split.smi-spec.io/v1alpha1", "TrafficSplit", "bad"),
+                ("split.smi-spec.io/v1alpha4", "TrafficSplit", "bad"),
+                ("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup", "bad"),
+            ]
+        )
+    )
+    spec = draw(st.dictionaries(words, json_values, max_size=4) | json_values)
+    if kind == "TrafficSplit" and isinstance(spec, dict):
+        spec["service"] = draw(st.sampled_from(["web", "web-v1"]))
+    made = "2020-01-01T00:00:00Z"
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"namespace": "shop", "name": name, "creationTimestamp": made},
+        "spec": spec,
+    }
+
+
 def _results(snapshot: Snapshot) -> dict[str, Any]:
     view = look(snapshot, Client("shop", "web-1"), ADDRESSES, version=1).view
     mine = {ref: found for ref, found in snapshot.outcomes.items() if ref.namespace == "shop"}
@@ -123,6 +154,22 @@ def test_a_bad_object_changes_no_other_objects_result(bad: list[Object]) -> None
 
     assert _results(together.snapshot) == _results(alone.snapshot)
     assert _results(later.snapshot) == _results(alone.snapshot)
+
+
+@settings(max_examples=200, deadline=None)
+@given(bad_neighbours())
+def test_what_is_rejected_beside_a_good_object_leaves_it_its_effect(bad: Object) -> None:
+    alone, together = World(GOOD), World([*GOOD, bad])
+
+    before, after = _results(alone.snapshot), _results(together.snapshot)
+
+    ours = after["outcomes"].keys() - before["outcomes"].keys()
+    rejected = all(after["outcomes"][ref].verdict is Verdict.REJECTED for ref in ours)
+    if rejected:
+        assert after["view"] == before["view"]
+        assert {ref: found for ref, found in after["outcomes"].items() if ref not in ours} == (
+            before["outcomes"]
+        )
 
 
 @quickly

@@ -78,3 +78,18 @@ def test_the_command_shows_the_workload_that_was_named(tmp_path: Path) -> None:
 def test_a_workload_and_another_service_at_once_is_wrong_usage(tmp_path: Path) -> None:
     assert run(tmp_path, "svc/orders", "--to", "svc/x", "-n", "shop").exit_code == 2
     assert run(tmp_path, "deploy/web", "--to", "deploy/x", "-n", "shop").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["deploy/wed", "svc/nope", "pod/none"])
+def test_what_is_not_there_is_named_and_fails(tmp_path: Path, name: str) -> None:
+    result = run(tmp_path, name, "-n", "shop")
+
+    assert result.exit_code == 1
+    assert "found none in namespace shop" in result.stderr
+
+
+def test_a_workload_without_traffic_is_no_failure(tmp_path: Path) -> None:
+    result = run(tmp_path, "deploy/web", "-n", "shop", "--to", "svc/orders")
+
+    assert result.exit_code == 0
+    assert "No traffic found" in result.stderr

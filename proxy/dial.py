@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Opened = Callable[[Transport], None]
 Failed = Callable[[str], None]
 WRITE_HIGH = 64 * 1024  # bytes of unsent data after which the other side is paused
+TICKET_SECONDS = 1.0  # after a handshake, when the server's ticket has come
+MAX_SESSIONS = 4096  # to resume; all are forgotten when there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,16 @@ class Mesh:
 class Dial:
     """One attempt. `cancel` stops it without a call back."""
 
-    __slots__ = ("_dialler", "_failed", "_mesh", "_opened", "_task", "_timer", "_transport")
+    __slots__ = (
+        "_dialler",
+        "_failed",
+        "_mesh",
+        "_opened",
+        "_place",
+        "_task",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(self, dialler: Dialler, mesh: Mesh | None, opened: Opened, failed: Failed) -> None:
         self._dialler = dialler
@@ -47,8 +58,10 @@ class Dial:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: Transport | None = None  # in the middle of its handshake
+        self._place = ("", 0)
 
     def start(self, host: str, port: int) -> None:
+        self._place = (host, port)
         loop = self._dialler.loop
         self._timer = loop.call_later(self._dialler.timeout, self._late)
         self._task = loop.create_task(self._run(host, port))
@@ -79,6 +92,7 @@ class Dial:
             self._dialler.flusher,
             self._secured,
             server_name=mesh_tls.server_name(self._mesh.identity),
+            session=self._dialler.session(self._place, self._mesh, context),
         )
         return _First(self, link)
 
@@ -114,6 +128,10 @@ class Dial:
             link.abort()
             self._fail("wrong-protocol")
         else:
+            dialler = self._dialler
+            dialler.loop.call_later(
+                TICKET_SECONDS, dialler.remember, self._place, self._mesh, link.ssl
+            )
             self.succeed(link)
 
     def succeed(self, transport: Transport) -> None:
@@ -183,12 +201,35 @@ class Dialler:
         self.timeout = timeout
         self.mesh_namespace = mesh_namespace
         self.fd_limit = 1 << 30  # descriptors from this one on are kept for others
+        self._sessions: dict[tuple[tuple[str, int], Mesh], ssl.SSLSession] = {}
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}  # that the sessions are of
 
     def dial(self, host: str, port: int, mesh: Mesh | None, opened: Opened, failed: Failed) -> Dial:
         """Start to connect; `mesh` None means plaintext. Calls back from a later loop turn."""
         attempt = Dial(self, mesh, opened, failed)
         attempt.start(host, port)
         return attempt
+
+    def session(
+        self, place: tuple[str, int], mesh: Mesh, context: ssl.SSLContext
+    ) -> ssl.SSLSession | None:
+        """What spares a handshake most of its work (RFC 8446 §2.2), if we were there before with
+        the same leaf and bundle."""
+        if self._contexts.get(mesh.alpn) is not context:
+            for key in [key for key in self._sessions if key[1].alpn == mesh.alpn]:
+                del self._sessions[key]
+            self._contexts[mesh.alpn] = context
+        return self._sessions.get((place, mesh))
+
+    def remember(self, place: tuple[str, int], mesh: Mesh, link: ssl.SSLObject) -> None:
+        """Keep the session of a connection for the next one."""
+        session = link.session
+        if session is None or not session.has_ticket:
+            return
+        if self._contexts.get(mesh.alpn) is link.context:
+            if len(self._sessions) >= MAX_SESSIONS:
+                self._sessions.clear()
+            self._sessions[place, mesh] = session
 
 
 def set_options(transport: Any) -> None:

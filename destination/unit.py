@@ -205,7 +205,7 @@ def _choose_splits(
     """The splits in force: those for some requests, the oldest first, then the oldest for all."""
     if apex.headless or apex.external_name:
         return {}
-    ordered = sorted(splits, key=lambda item: (item.created, item.ref))
+    ordered = sorted(splits, key=lambda item: (item.created, item.ref.name, item.ref))
     chosen = {
         split.ref: split for split in ordered if split.groups and not matches_of(store, split)[1]
     }

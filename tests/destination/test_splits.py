@@ -159,6 +159,24 @@ spec: {service: web, backends: [{service: web-v1, weight: 1}]}
     assert world.outcome("linkerdtrafficsplits", "old").verdict is Verdict.EFFECTIVE
 
 
+def test_of_splits_of_the_same_second_the_first_by_name_wins_whatever_its_group() -> None:
+    world = _world(
+        """
+apiVersion: linkerd.io/v1alpha2
+kind: TrafficSplit
+metadata: {name: b, namespace: shop, creationTimestamp: "2026-02-01T00:00:00Z"}
+spec: {service: web, backends: [{service: web-v2, weight: 1}]}
+---
+apiVersion: split.smi-spec.io/v1alpha4
+kind: TrafficSplit
+metadata: {name: a, namespace: shop, creationTimestamp: "2026-02-01T00:00:00Z"}
+spec: {service: web, backends: [{service: web-v1, weight: 1}]}
+"""
+    )
+
+    assert shares(world.target(APEX)) == {"web-v1:80": 1}
+
+
 def test_the_next_oldest_takes_over_when_the_winner_goes() -> None:
     young, old = load(
         _split("backends: [{service: web-v2, weight: 1}]").replace("name: web,", "name: young,")

@@ -13,6 +13,7 @@ from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
 MAX_METHOD: Final = 24
+_METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE".split())
 MAX_LINE: Final = 16 * 1024
 MAX_HELLO: Final = 32 * 1024  # bytes looked at for a ClientHello
 
@@ -47,6 +48,13 @@ def classify(data: bytes) -> Verdict | None:
     if PREFACE.startswith(data[: len(PREFACE)]):
         return Verdict.HTTP2 if len(data) >= len(PREFACE) else None
     return _classify_line(data)
+
+
+def guess(data: bytes) -> Verdict:
+    """What a beginning is most likely of whose rest does not come: a client of HTTP that is slow
+    stays one, so that it meets our limits and not the application."""
+    method = data.lstrip(b"\r\n").partition(b" ")[0]
+    return Verdict.HTTP1 if method in _METHODS and b" " in data else Verdict.OPAQUE
 
 
 def classify_http2(data: bytes) -> Verdict | None:

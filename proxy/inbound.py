@@ -31,7 +31,14 @@ from proxy.batching import Batching
 from proxy.classes import Classes
 from proxy.client_connection import ClientConnection, Keeper
 from proxy.client_streams import ClientStreams
-from proxy.detect import Verdict, classify, classify_http1, classify_http2, read_hello
+from proxy.detect import (
+    Verdict,
+    classify,
+    classify_http1,
+    classify_http2,
+    guess,
+    read_hello,
+)
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey, Pipeline
 from proxy.heads import path_of
@@ -211,6 +218,7 @@ class InboundConnection(Pipeline):
                 otherwise=Verdict.OPAQUE.value,
                 silence=silence,
                 silent=silent,
+                stalled=self._guess,
             )
 
     # -- 2 and 3. who it is and what it speaks -----------------------------------------------
@@ -233,6 +241,10 @@ class InboundConnection(Pipeline):
         if protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
             return classify_http2(data)
         return Verdict.OPAQUE.value if protocol in _OPAQUE else classify(data)
+
+    def _guess(self, data: bytes) -> str:
+        is_opaque = self._in.protocol(self._port) in _OPAQUE
+        return Verdict.OPAQUE.value if is_opaque else guess(data).value
 
     def _decided(self, verdict: str) -> None:
         if verdict == _MESH:
@@ -332,7 +344,9 @@ class InboundConnection(Pipeline):
                 self._in.telemetry.detected("inbound", verdict, self._opening.age)
                 joining.join()
 
-        self._opening.decide(self._look, client_spoke, otherwise=Verdict.OPAQUE.value)
+        self._opening.decide(
+            self._look, client_spoke, otherwise=Verdict.OPAQUE.value, stalled=self._guess
+        )
 
     def _application_spoke(self) -> None:
         self._in.telemetry.detected("inbound", "server-first", self._opening.age)

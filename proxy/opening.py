@@ -50,8 +50,10 @@ class Opening:
         otherwise: V,
         silence: float | None = None,
         silent: Callable[[], None] | None = None,
+        stalled: Callable[[bytes], V] | None = None,
     ) -> None:
-        """Call `done` with what `look` says, or with `otherwise` when the bytes end or stall.
+        """Call `done` with what `look` says, or with `otherwise` when the bytes end or stall;
+        for bytes that stall `stalled` may know better.
 
         A client that has said nothing for `silence` seconds makes us call `silent` once, and
         the look goes on.
@@ -63,6 +65,9 @@ class Opening:
             self._stop_timer()
             done(verdict)
 
+        def on_stall() -> None:
+            finish(otherwise if stalled is None else stalled(self.data))
+
         def attempt() -> None:
             verdict = look(self.data)
             if verdict is None and (self.ended or len(self.data) >= MAX_FIRST):
@@ -70,7 +75,7 @@ class Opening:
             if verdict is not None:
                 finish(verdict)
             elif self.data and self._timer is None:
-                self._timer = self.loop.call_later(SHORT, finish, otherwise)
+                self._timer = self.loop.call_later(SHORT, on_stall)
 
         def on_data() -> None:
             if waiting_for_first[0]:

@@ -37,6 +37,7 @@ from proxy.detect import (
     classify,
     classify_http1,
     classify_http2,
+    guess,
     read_hello,
 )
 from proxy.exchange import Exchange, Pipeline
@@ -176,6 +177,7 @@ class OutboundConnection(Pipeline):
                 otherwise=Verdict.OPAQUE,
                 silence=patience,
                 silent=self._ask_server,
+                stalled=guess,
             )
 
     def _await_http(self, look: Callable[[bytes], Verdict | None], declared: Verdict) -> None:
@@ -215,7 +217,7 @@ class OutboundConnection(Pipeline):
                 self._out.verdicts.client_spoke(self._state.key, verdict)
                 joining.join()
 
-        self._opening.decide(classify, client_spoke, otherwise=Verdict.OPAQUE)
+        self._opening.decide(classify, client_spoke, otherwise=Verdict.OPAQUE, stalled=guess)
 
     def _server_spoke(self) -> None:
         self._out.telemetry.detected("outbound", "server-first", self._opening.age)

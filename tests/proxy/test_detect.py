@@ -16,6 +16,7 @@ from proxy.detect import (
     Verdict,
     classify,
     classify_http1,
+    guess,
     read_hello,
 )
 from proxy.verdicts import MAX_REMEMBERED, PATIENT, Verdicts
@@ -95,6 +96,25 @@ def test_enough_bytes_give_a_verdict(data: bytes, verdict: Verdict) -> None:
 )
 def test_too_few_bytes_give_none(data: bytes) -> None:
     assert classify(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (b"GET / HT", Verdict.HTTP1),
+        (b"\r\nPOST ", Verdict.HTTP1),
+        (b"GET", Verdict.OPAQUE),
+        (b"HELO mail", Verdict.OPAQUE),
+        (b"PUBLISH a b", Verdict.OPAQUE),
+        (b"\x16\x03\x01", Verdict.OPAQUE),
+        (PREFACE[:5], Verdict.OPAQUE),
+    ],
+)
+def test_a_beginning_that_stalls_is_taken_for_what_it_most_likely_is(
+    data: bytes, verdict: Verdict
+) -> None:
+    assert classify(data) is None or verdict is Verdict.OPAQUE
+    assert guess(data) is verdict
 
 
 def test_a_preface_is_recognised_when_it_is_complete() -> None:

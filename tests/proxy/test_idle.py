@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from time import monotonic
 
@@ -10,13 +11,14 @@ from mesh.runtime import tls
 from proxy.client_connection import IDLE_SECONDS, ClientConnection, Keeper
 from proxy.client_streams import APPLICATION_IDLE, PREFACE_SECONDS, ClientStreams
 from proxy.http2_frames import GOAWAY, PREFACE, SETTINGS, STRANGER, frame
+from tests.proxy.apps import Reader, Writer
 from tests.proxy.memory import MemoryTransport, NoLoop
 from tests.proxy.test_detect import client_hello
 from tests.proxy.test_http2_stranger import Stranger, Watching
-from tests.proxy.test_overload import counted
+from tests.proxy.test_overload import counted, later
 from tests.proxy.test_pair_tcp import until_cut
 from tests.proxy.test_silence import Hurried
-from tests.proxy.world import World, on_loop
+from tests.proxy.world import World, on_loop, parse_response
 
 
 def test_a_connection_without_another_request_is_closed_after_a_minute() -> None:
@@ -76,3 +78,31 @@ async def test_a_handshake_that_does_not_end_is_cut(tmp_path: Path) -> None:
         writer.close()
 
         assert counted(world.server, "handshake-timeout") == 1
+
+
+@on_loop
+async def test_a_request_line_that_stalls_is_no_way_around_the_guard(tmp_path: Path) -> None:
+    """On a port that declares nothing it would be passed on as bytes, to an application that
+    may wait for its rest for ever."""
+
+    async def never(reader: Reader, writer: Writer) -> None:
+        raise AssertionError("the application was reached")
+
+    async with World(tmp_path) as world:
+        await world.serve(never)
+        world.route()
+        for pod, connect in (
+            (world.client, world.client.connect),
+            (world.server, world.server.connect_inbound),
+        ):
+            pod.server.outbound.loop = pod.server.inbound.loop = Hurried()  # type: ignore[assignment]
+            reader, writer = await connect()
+            writer.write(b"GET / HT")
+            while not pod.server.keeper.clients:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.001)
+            await later(pod, 11.0)
+
+            status, headers, _ = parse_response(await reader.read())
+            writer.close()
+
+            assert (status, headers["mesh-reason"]) == (408, "head-timeout")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from time import monotonic
 
 import pytest
@@ -17,8 +18,9 @@ from tests.proxy.world import World, on_loop
 
 FIRST = 0.1  # seconds to the greeting where nothing is known of the port,
 THEN = 0.02  # and after that
-TRIES = 10  # of which the best counts: a busy machine delays, and never hurries, a greeting;
-BUSY = 2.0  # times what a port that is declared opaque needs at the same time are allowed there
+# Of so many the best counts, since a busy machine delays and never hurries a greeting; on one that
+# is very busy it only has to be better than most on a port that is declared opaque.
+TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ async def test_a_greeting_is_heard_soon_and_then_at_once(
             world.route()
         metrics = world.client.server.metrics()
 
-    assert min(first) < max(FIRST, SILENCE + BUSY * min(declared))
-    assert min(then) < max(THEN, BUSY * min(declared))
+    busy = median(declared)
+    assert min(first) < max(FIRST, SILENCE + busy)
+    assert min(then) < max(THEN, busy)
     assert f'outbound_detect_total{{protocol="server-first"}} {TRIES}' in metrics
     series = "outbound_tcp_detect_duration_seconds"
     assert f'{series}_bucket{{protocol="server-first",le="0.02"}} 0\n' in metrics  # waits for 25 ms

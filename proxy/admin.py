@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mesh.core.errors import PeerError
 from mesh.core.model import View
+from mesh.runtime.listen import BACKLOG, open_listeners
 from mesh.runtime.logs import LEVELS
 from proxy.answer import phrase
 from proxy.guard import Fields
@@ -22,6 +23,7 @@ from proxy.http1_request import RequestReader
 from proxy.seams import plain_address
 
 IDLE_SECONDS: Final = 30.0
+METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _PHRASES: Final = {200: b"OK", 204: b"No Content", 405: b"Method Not Allowed"}
 _LOOPBACK: Final = ("127.", "::1")
 
@@ -34,7 +36,7 @@ class Admin:
         *,
         loop: AbstractEventLoop,
         waiting_for: Callable[[], list[str]],
-        metrics: Callable[[], str],
+        metrics: Callable[[Callable[[str], None]], None],
         view: Callable[[], View],
         dial: Callable[[str, int, Callable[[Any], None], Callable[[str], None]], Any],
         pod_ips: tuple[str, ...],
@@ -49,6 +51,13 @@ class Admin:
 
     def accept(self) -> AdminConnection:
         return AdminConnection(self)
+
+    async def listen(self, port: int) -> list[Any]:
+        """Serve on all addresses. Raises ConfigError when the port is taken."""
+        return [
+            await self.loop.create_server(self.accept, sock=sock, backlog=BACKLOG)  # type: ignore[arg-type]
+            for sock in open_listeners("", port)
+        ]
 
 
 class AdminConnection(Sink):
@@ -121,7 +130,7 @@ class AdminConnection(Sink):
             waits = ", ".join(self._admin.waiting_for())
             self._reply(503 if waits else 200, f"waiting for {waits}\n" if waits else "ready\n")
         elif path == "/metrics":
-            self._reply(200, self._admin.metrics(), b"text/plain; version=0.0.4; charset=utf-8")
+            self._admin.metrics(lambda text: self._reply(200, text, METRICS))
         elif path.startswith("/probe/tcp/"):
             self._probe(path[len("/probe/tcp/") :])
         elif path == "/view":

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mesh.core import labels, quantity
 from mesh.runtime.settings import setting
 
+MOST_WORKERS: Final = 64
 PortRanges = tuple[tuple[int, int], ...]
 
 
@@ -51,6 +52,12 @@ def _probes(text: str) -> frozenset[tuple[int, str]]:
             raise ValueError(f'expected port/path, got "{item}"')
         found.add((quantity.parse_port(port), "/" + path))
     return frozenset(found)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
+        raise ValueError(f'expected a number from 1 to {MOST_WORKERS}, got "{text}"')
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,12 @@ class Settings:
         "hard stop after SIGTERM",
         default="28s",
         parse=quantity.parse_duration,
+    )
+    workers: int = setting(
+        "MESH_PROXY_WORKERS",
+        "processes that serve traffic, 1 to 64",
+        default="1",
+        parse=_workers,
     )
     native_sidecar: bool = setting(
         "MESH_PROXY_NATIVE_SIDECAR",

@@ -120,7 +120,7 @@ async def storm(toxics: Toxics, folder: Path) -> None:
         assert set(words) <= {"200", "502", "503", "504", "cut", "not healed yet"}
         assert words.total() - words["not healed yet"] == REQUESTS
         assert words["200"] > REQUESTS / 10
-        assert world.client.server._errors == world.server.server._errors == 0
+        assert world.client.server.path.errors == world.server.server.path.errors == 0
 
 
 def _pending(world: World) -> int:

@@ -136,6 +136,7 @@ def settings(**changes: Any) -> Settings:
         "probes": frozenset(),
         "connect_timeout": 1.0,
         "drain_timeout": 5.0,
+        "workers": 1,
         "native_sidecar": True,
         "log_level": "info",
         "log_format": "text",

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from proxy.client_streams import ClientStreams
+from proxy.datapath import resident_bytes
 from proxy.http2_frames import CALM, PING, frame
 from proxy.pace import Watermark
-from proxy.server import resident_bytes
 from tests.proxy.apps import Reader, Writer, hello
 from tests.proxy.h2_ends import Application, End, Message, head
 from tests.proxy.test_http2_stranger import Stranger
@@ -58,13 +58,13 @@ async def test_requests_are_shed_while_memory_is_short_and_taken_again_soon(
     async with World(tmp_path) as world:
         await world.serve(hello)
         world.route()
-        server = world.client.server
+        server = world.client.server.path
         server._watermark = Watermark(resident_bytes())  # all of it is in use
-        server._tick(0.0)
+        server.tick(0.0)
         shed, headers, _ = await request(world.client, GET)
         server._watermark = Watermark(resident_bytes() * 2)
         server._watermark.is_high = True
-        server._tick(0.0)  # within a second
+        server.tick(0.0)  # within a second
         taken, _, _ = await request(world.client, GET)
 
     assert (shed, headers["mesh-reason"], taken) == (503, "overloaded", 200)
@@ -79,7 +79,8 @@ async def test_a_flood_of_connections_leaves_room_for_those_who_are_in(tmp_path:
         reader, writer = await world.client.connect()
         writer.write(KEEP)
         assert (await read_response(reader))[0] == 200
-        server.fd_limit = len(os.listdir("/proc/self/fd")) + 60  # the lowest number is taken first
+        used = len(os.listdir("/proc/self/fd"))  # the lowest number is taken first
+        server.path.fd_limit = used + 60
         flood = []
         for _ in range(100):
             flood.append(await world.client.connect())

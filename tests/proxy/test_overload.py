@@ -214,7 +214,7 @@ async def test_file_descriptors_are_kept_for_what_must_go_on(tmp_path: Path, inb
         await world.serve(hello)
         world.route()
         pod = world.server if inbound else world.client
-        pod.server.fd_limit = 0
+        pod.server.path.fd_limit = 0
         connect = pod.connect_inbound if inbound else pod.connect
         reader, writer = await connect()
         try:
@@ -222,7 +222,7 @@ async def test_file_descriptors_are_kept_for_what_must_go_on(tmp_path: Path, inb
         except ConnectionError:
             told = b""
         writer.close()
-        pod.server.fd_limit = 1 << 20
+        pod.server.path.fd_limit = 1 << 20
         status, _, _ = await request(world.client, GET)
 
     assert (told, status) == (b"", 200)

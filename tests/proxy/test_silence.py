@@ -92,7 +92,7 @@ async def test_descriptors_are_kept_from_connections_that_we_open_too(tmp_path: 
     async with World(tmp_path) as world:
         await world.serve(hello)
         world.route()
-        dialler = world.client.server._dialler
+        dialler = world.client.server.path.dialler
         dialler.fd_limit, limit = 0, dialler.fd_limit
 
         status, headers, _ = await request(world.client, GET)
@@ -100,4 +100,4 @@ async def test_descriptors_are_kept_from_connections_that_we_open_too(tmp_path: 
         after, _, _ = await request(world.client, GET)
 
     assert (status, headers["mesh-reason"].partition(";")[0], after) == (503, "too-many-files", 200)
-    assert world.client.server.fd_limit < limit
+    assert world.client.server.path.fd_limit < limit

@@ -133,4 +133,4 @@ async def test_every_request_gets_one_answer_and_nothing_is_left(
             world.client.server.hops()
         )
         assert not outbound.lineage.known
-        assert world.client.server._errors == world.server.server._errors == 0
+        assert world.client.server.path.errors == world.server.server.path.errors == 0

@@ -198,7 +198,7 @@ class Pod:
             clients=len(server.keeper.clients),
             tunnels=len(server.keeper.tunnels),
             connections=sum(hop.connections for hop in server.hops()),
-            errors=server._errors,
+            errors=server.path.errors,
             swaps=self._configurations.count,
             objects=len(gc.get_objects()) if with_objects else 0,
         )

@@ -344,6 +344,27 @@ async def test_a_connection_that_died_idle_costs_no_request(tmp_path: Path, http
         assert served == 4
 
 
+@pytest.mark.parametrize("meshed", [True, False])
+@on_loop
+async def test_a_request_that_kills_a_new_connection_is_not_sent_twice(
+    tmp_path: Path, meshed: bool
+) -> None:
+    came = 0
+
+    async def dies(reader: Reader, writer: Writer) -> None:
+        nonlocal came
+        await read_head(reader)
+        came += 1
+        writer.close()
+
+    async with World(tmp_path) as world:
+        await world.serve(dies)
+        world.route(meshed=meshed)
+        status, _, _ = await request(world.client, GET_CLOSE)
+
+    assert (status, came) == (502, 1)
+
+
 @on_loop
 async def test_an_endpoint_that_changes_while_it_is_dialled_costs_no_request(
     tmp_path: Path,

@@ -95,6 +95,11 @@ class Hop(Loaded):
                 return link.open_stream()
         return None
 
+    def take_shared(self) -> ServerSide | None:
+        """What serves a request at once that another endpoint did not take: a stream of a link
+        that peers have anyway. A connection of its own for each would cost a handshake each."""
+        return self.take_stream() if self.limits is PEER else None
+
     def _take_any(self) -> ServerSide | None:
         return self.take_stream() or self.pool.take()
 

@@ -40,7 +40,7 @@ from proxy.detect import (
     guess,
     read_hello,
 )
-from proxy.exchange import Exchange, Pipeline
+from proxy.exchange import Exchange, Pipeline, ServerSide
 from proxy.filters import FilterSet
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Response
@@ -357,9 +357,14 @@ class OutboundConnection(Pipeline):
             exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
         if exchange.timer is not None:
             exchange.timer.sent()
-        request, connection = exchange.request, None
-        if redraw and not request.upgrade:
+        request = exchange.request
+        connection: ServerSide | None
+        if request.upgrade:
+            connection = None  # it wants a connection of its own
+        elif redraw:
             connection = hop.take_stream() if request.is_http2 else hop.take()
+        else:
+            connection = hop.take_shared()
         if connection is not None:
             exchange.attach(connection)
         else:

@@ -61,6 +61,26 @@ async def test_a_request_goes_to_another_endpoint_when_an_application_is_gone(
 
 
 @on_loop
+async def test_requests_that_go_to_another_endpoint_share_its_connection(tmp_path: Path) -> None:
+    """Without destination an endpoint that is gone is asked again and again."""
+    async with pods(tmp_path, "client", "gone", "web") as (client, gone, web):
+        gone.application = ("127.0.0.1", free_port())
+        application = await asyncio.start_server(hello, "127.0.0.1", 0)
+        web.application = application.sockets[0].getsockname()[:2]
+        route(client, gone, web)
+
+        for _ in range(10):
+            await asyncio.gather(*(request(client, GET) for _ in range(4)))
+
+        series = [
+            line for line in client.server.metrics().splitlines() if "tcp_open_total{" in line
+        ]
+        application.close()
+    made = [line for line in series if f'target_addr="127.0.0.1:{web.inbound}"' in line]
+    assert [line.rpartition(" ")[2] for line in made] == ["1"]
+
+
+@on_loop
 async def test_a_request_that_an_application_never_read_goes_to_another(tmp_path: Path) -> None:
     """As when a listener closes with connections in its queue."""
     async with pods(tmp_path, "client", "closing", "web") as (client, closing, web):

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-e2e check format test-api test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
+.PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,11 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 	@$(BIN)/python -m tests.cluster.build >/dev/null
 	@kubectl=$$($(BIN)/python -m tests.cluster.tools) && \
 	  PATH=$${kubectl:+$$kubectl:}$$PATH $(BIN)/pytest -m cluster --timeout 2700 tests
+
+test-compiled: $(STAMP) ## the tests of the data path on what the wheel has, compiled
+	@deploy/setup.sh --test-tools
+	@packages=$$($(BIN)/python -m tests.support.compiled) && PYTHONSAFEPATH=1 \
+	  PYTHONPATH=$$packages:. $(BIN)/pytest --import-mode=append -m "not conformance" tests/proxy tests/fuzz
 
 test-conformance: $(STAMP) ## h2spec, gRPC's interop suite, slowhttptest, messages before Go (needs Go)
 	@deploy/setup.sh --conformance-tools

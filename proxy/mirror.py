@@ -33,6 +33,7 @@ class Mirrors(Pipeline):
         self._out = out
         self._plans: dict[str, Plan] = {}
         self.active = 0
+        self.seconds = SECONDS
 
     def copy(self, exchange: Exchange, mirrors: list[Mirror]) -> None:
         """Send a copy of a request to each mirror whose share is drawn."""
@@ -57,7 +58,7 @@ class Mirrors(Pipeline):
         nobody = Nobody()
         shadow = nobody.exchange = Exchange(nobody, self, request, monotonic())
         shadow.plan = plan
-        shadow.timer = Limit(out.loop.call_later(SECONDS, shadow.client_gone, "timeout"))
+        shadow.timer = Limit(out.loop.call_later(self.seconds, shadow.client_gone, "timeout"))
         self.active += 1
         shadow.series = plan.series.get(hop) or out.targets.http_series(plan, hop)
         shadow.series.requests += 1

@@ -32,7 +32,7 @@ dependencies)
   compile /opt/mesh/lib
   ;;
 mesh)
-  install "$sources"
+  LIGHTMESH_COMPILE=1 install "$sources"
   compile /opt/mesh/lib/python*/site-packages/mesh /opt/mesh/lib/python*/site-packages/init \
     /opt/mesh/lib/python*/site-packages/proxy /opt/mesh/lib/python*/site-packages/identity \
     /opt/mesh/lib/python*/site-packages/destination

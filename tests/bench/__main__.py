@@ -1,7 +1,8 @@
 """`python -m tests.bench`: peers and us in one run, interleaved, CPU per unit of work.
 
 The ratio inside a run is the result, not the time: the machine is shared. A row with errors is
-void. `--short` only checks that everything works. Writes a table and JSON to `results/`.
+void. What is measured of ours is what the wheel has, compiled; `--pure` measures the sources.
+`--short` only checks that everything works. Writes a table, a plot and JSON to `results/`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,12 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import micro, peers
+from tests.bench import peers
 from tests.bench.load import Sink, measure_latency, run_bulk, run_h2load, run_wrk
 from tests.bench.ours import start_ours
+from tests.bench.plot import plot
 from tests.bench.processes import Proxy, running
 from tests.bench.start import start_times
 from tests.bench.trust import Files, make_files
+from tests.cluster.cache import BuildError
+from tests.support import compiled
 from tests.support.authority import TrustChain
 
 RESULTS = Path(__file__).parent / "results"
@@ -146,9 +151,17 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             for who, values in start_times(folder, options.rounds).items():
                 bench._row("start to listening", "ms", who, values)
         if "micro" in options.cases:
-            for head, value in micro.run(100 if options.short else 2000).items():
+            for head, value in _micro(100 if options.short else 2000).items():
                 bench._row("request path in memory", "us", head, [value])
         return bench.rows
+
+
+def _micro(batches: int) -> dict[str, float]:
+    """In a process of its own, that imports what the others import."""
+    command = [sys.executable, "-m", "tests.bench.micro", "--json", str(batches)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def _plain(bench: Bench, backend: Proxy) -> None:
@@ -272,12 +285,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each round")
     parser.add_argument("--short", action="store_true", help="only check that it works")
+    parser.add_argument("--pure", action="store_true", help="our sources as they are")
     options = parser.parse_args()
     if options.short:
         options.rounds, options.seconds = 1, 1
     if missing := peers.missing():
         print(f"not installed: {', '.join(missing)}; apt-get install them", file=sys.stderr)
         return 1
+    if not options.pure:
+        try:
+            os.environ |= compiled.environment()
+        except BuildError as error:
+            print(error, file=sys.stderr)
+            return 1
     rows = run(options)
     if failed := [row for row in rows if row["errors"] and row["who"] == OURS]:
         print(f"errors in our own rows: {failed}", file=sys.stderr)
@@ -288,6 +308,7 @@ def main() -> int:
         (RESULTS / "latest.json").write_text(json.dumps({"machine": found, "rows": rows}, indent=1))
         head = "\n".join(f"- {key}: {value}" for key, value in found.items())
         (RESULTS / "latest.md").write_text(f"{head}\n\n{table(rows)}")
+        (RESULTS / "latest.svg").write_text(plot(rows))
     return 0
 
 

@@ -8,6 +8,8 @@ server's connection, on transports that only remember. Its least of many batches
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -191,5 +193,8 @@ def run(batches: int = 1000) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for name, value in run().items():
-        print(f"{name}: {value:.2f} us per request")
+    if sys.argv[1:2] == ["--json"]:
+        print(json.dumps(run(int(sys.argv[2]))))
+    else:
+        for name, value in run().items():
+            print(f"{name}: {value:.2f} us per request")

@@ -150,7 +150,8 @@ def _dependencies(sources: Path) -> dict[str, bytes]:
 
 def _contents(sources: Path) -> dict[str, bytes]:
     """All files that go into the wheel."""
-    files = [sources / name for name in ("pyproject.toml", "README.md", "LICENSE")]
+    names = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
+    files = [sources / name for name in names if (sources / name).exists()]  # 0.1.0 has no hook
     for package in PACKAGES:
         found = (sources / package).rglob("*")
         files += [f for f in found if f.is_file() and "__pycache__" not in f.parts]

@@ -99,11 +99,12 @@ def rules_of(dice: random.Random, *, meshed: bool, world: World) -> None:
 @pytest.mark.parametrize("meshed", [True, False])
 @on_loop
 async def test_every_request_gets_one_answer_and_nothing_is_left(
-    tmp_path: Path, meshed: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, meshed: bool
 ) -> None:
-    monkeypatch.setattr("proxy.mirror.SECONDS", 0.5)
     dice = random.Random(7 if meshed else 8)
     async with World(tmp_path) as world:
+        outbound = world.client.server.outbound
+        outbound.mirrors.seconds = 0.5
         await world.serve(Moody(1))
         rules_of(dice, meshed=meshed, world=world)
         body = b"y" * 5000
@@ -125,7 +126,6 @@ async def test_every_request_gets_one_answer_and_nothing_is_left(
             codes += await asyncio.gather(*(ask() for _ in range(10)))
             rules_of(dice, meshed=meshed, world=world)
 
-        outbound = world.client.server.outbound
         await until(lambda: not outbound.mirrors.active)
         assert len(codes) == 120
         assert {200, 503} <= set(codes) <= {0, 200, 502, 503, 504}

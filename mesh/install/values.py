@@ -19,6 +19,7 @@ from mesh.core.names import is_dns_label
 from mesh.core.quantity import parse_duration, parse_quantity
 from mesh.inject.annotations import check_text
 from mesh.inject.config import DEFAULT_CPU, DEFAULT_IMAGE, DEFAULT_MEMORY
+from mesh.install.placement import check_labels, check_tolerations
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -167,6 +168,12 @@ class ControlPlane:
     )
     log_format: str = value("text", "text or json", _one_of("text", "json"))
     priority_class_name: str = value("", "priority class of the pods")
+    tolerations: str = value(
+        "", "taints that the pods tolerate: dedicated=mesh:NoSchedule,spot", check_tolerations
+    )
+    node_selector: str = value(
+        "", "labels of the nodes on which the pods run: pool=system", check_labels
+    )
     network_policy: bool = value(False, "NetworkPolicies that admit only our ports", _boolean)
 
 

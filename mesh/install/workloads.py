@@ -14,6 +14,7 @@ from mesh.core import labels
 from mesh.inject.environ import KEY_FOLDER, STATE_FOLDER, TOKEN_FOLDER
 from mesh.inject.sidecar import unprivileged
 from mesh.install.parts import PARTS, Part
+from mesh.install.placement import labels_of, tolerations_of
 from mesh.install.values import Role, Values
 from mesh.runtime.settings import describe
 
@@ -64,7 +65,10 @@ def _pod(values: Values, part: Part) -> dict[str, Any]:
         "serviceAccountName": part.name,
         # the kubelet would set MESH_INJECT_PORT and the like to tcp://..., for our own Services
         "enableServiceLinks": False,
-        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "nodeSelector": {
+            "kubernetes.io/os": "linux",
+            **labels_of(values.control_plane.node_selector),
+        },
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": labels.CONTROL_UID,
@@ -77,6 +81,8 @@ def _pod(values: Values, part: Part) -> dict[str, Any]:
         spec["imagePullSecrets"] = [{"name": values.image_pull_secret}]
     if values.control_plane.priority_class_name:
         spec["priorityClassName"] = values.control_plane.priority_class_name
+    if values.control_plane.tolerations:
+        spec["tolerations"] = tolerations_of(values.control_plane.tolerations)
     if part.sizing(values).replicas > 1:
         spec["affinity"] = _apart(part)
     return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -82,6 +83,47 @@ def _settle(stage: Stage) -> None:
     what = "deployment/catalogue-v1"
     stage.kubectl("rollout", "status", what, "-n", "shop", "--timeout=120s")
     eventually(lambda: len(stage.pods("app=catalogue,version=v1")) == 2)
+
+
+@pytest.mark.node  # mesh local has no evictions
+def test_evictions_within_a_budget_lose_no_request(loaded: Stage) -> None:
+    since, names = time.time(), [p["metadata"]["name"] for p in _servers(loaded)]
+    marks = {"app": "catalogue", "version": "v1"}
+    spec = {"minAvailable": 1, "selector": {"matchLabels": marks}}
+    meta = {"name": "catalogue", "namespace": "shop"}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta}
+    apply(loaded, budget | {"spec": spec})
+    try:
+        eventually(
+            lambda: loaded.get("pdb", "catalogue", "-n", "shop")["status"]["currentHealthy"] == 2
+        )
+        for name in names:
+            eventually(functools.partial(_evict, loaded, name))
+            eventually(lambda: _ready(_servers(loaded)) == 2)
+    finally:
+        loaded.kubectl("delete", "pdb", "catalogue", "-n", "shop")
+
+    assert not {p["metadata"]["name"] for p in _servers(loaded)} & set(names)
+    assert [row for row in loaded.load(f"/recent?since={since}") if row[2] != 200] == []
+
+
+def _servers(stage: Stage) -> list[Any]:
+    found = stage.pods("app=catalogue,version=v1")
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _ready(pods: list[Any]) -> int:
+    conditions = [c for pod in pods for c in pod["status"].get("conditions") or ()]
+    return sum(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _evict(stage: Stage, name: str) -> bool:
+    """Whether the budget had room for it."""
+    meta = {"name": name, "namespace": "shop"}
+    asked = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+    path = f"/api/v1/namespaces/shop/pods/{name}/eviction"
+    text = json.dumps(asked)
+    return "Success" in stage.kubectl("create", "--raw", path, "-f", "-", text=text, check=False)
 
 
 GRPC = Path(__file__).with_name("grpc_app.py")

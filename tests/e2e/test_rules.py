@@ -23,7 +23,8 @@ from tests.e2e.workloads import (
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SPACE = "rules"
-LONG = "-".join(["account"] * 31)  # 247 characters: no DNS name holds an identity with it
+LONG = "-".join(["account"] * 31) + "-extra"  # 253 characters: no DNS name holds such an identity
+LONG_POD = "-".join(["pod"] * 50)  # a kubelet's log folder has room for about ten more
 HOST_PORT = 18080
 TOO_MUCH = {"resources": {"requests": {"cpu": "400m"}}}
 
@@ -67,14 +68,14 @@ def _pods(stage: Stage) -> list[Object]:
         ),
         pod("many-variables", SPACE, serve | {"env": variables}),
         pod("long-account", SPACE, serve, serviceAccountName=LONG),
-        pod("-".join(["pod"] * 40), SPACE, serve),
+        pod(LONG_POD, SPACE, serve),
     ]
 
 
 PODS = ("own-user", "shared-processes", "two-ports", "many-variables", "long-account")
 
 
-@pytest.mark.parametrize("name", [*PODS, "host-port", "-".join(["pod"] * 40)])
+@pytest.mark.parametrize("name", [*PODS, "host-port", LONG_POD])
 def test_such_a_pod_is_meshed_and_serves(stage: Stage, space: str, name: str) -> None:
     wait_ready(stage, space, f"pod/{name}")
 
@@ -153,3 +154,25 @@ def test_our_network_policies_are_accepted_with_every_port_that_we_serve(stage: 
     said = stage.kubectl("apply", "--dry-run=server", "-f", "-", text=text)
 
     assert said.count("networkpolicy.networking.k8s.io/") == 3
+
+
+def test_a_tainted_node_takes_what_tolerates_it(stage: Stage, space: str) -> None:
+    """Pods keep their tolerations beside a proxy; the control plane can be given some."""
+    (node,) = stage.get("nodes")["items"]
+    taint = "dedicated=mesh:NoSchedule"
+    stage.kubectl("taint", "node", node["metadata"]["name"], taint)
+    try:
+        tolerant = {"tolerations": [{"key": "dedicated", "operator": "Exists"}]}
+        serve = container(stage, SERVE)
+        apply(stage, pod("tolerant", SPACE, serve, **tolerant), pod("barred", SPACE, serve))
+        wait_ready(stage, SPACE, "pod/tolerant")
+        check = eventually(lambda: _says(stage, SPACE, "untolerated taint"))
+        assert f"pod {SPACE}/barred: Pending" in check
+        stage.apply(stage.mesh("upgrade", "--set", f"controlPlane.tolerations={taint}"))
+        for part in (labels.IDENTITY, labels.DESTINATION, labels.INJECT):
+            what = ("rollout", "status", f"deployment/{part}", "-n", labels.MESH_NAMESPACE)
+            stage.kubectl(*what, "--timeout=120s")
+    finally:
+        stage.kubectl("taint", "node", node["metadata"]["name"], f"{taint}-")
+        stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
+    wait_ready(stage, SPACE, "pod/barred")

@@ -38,12 +38,27 @@ def node_labels(name: str) -> dict[str, str]:
     }
 
 
-def why_not(pod: Object, labels: dict[str, str]) -> str:
+def why_not(pod: Object, labels: dict[str, str], taints: Sequence[Object] = ()) -> str:
     """Why the only node does not suit a pod; empty when it does. Pure."""
+    for taint in taints:
+        if taint.get("effect") != "PreferNoSchedule" and not _tolerates(pod, taint):
+            shown = f"{{{taint['key']}: {taint.get('value', '')}}}"
+            return f"0/1 nodes are available: 1 node(s) had untolerated taint {shown}."
     for key, value in (pod["spec"].get("nodeSelector") or {}).items():
         if labels.get(key) != value:
             return "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     return ""
+
+
+def _tolerates(pod: Object, taint: Object) -> bool:
+    for item in pod["spec"].get("tolerations") or ():
+        key, same = item.get("key"), item.get("value", "") == taint.get("value", "")
+        exists = item.get("operator") == "Exists"
+        if item.get("effect") in (None, "", taint["effect"]) and (
+            (exists and key in (None, "", taint["key"])) or (key == taint["key"] and same)
+        ):
+            return True
+    return False
 
 
 def _port_key(port: Object) -> tuple[str, int]:
@@ -64,6 +79,7 @@ class Kubelet:
         self._node.api.execute = self._execute
         async with asyncio.TaskGroup() as group:
             group.create_task(follow(self._node.api.store, "pods", self._saw))
+            group.create_task(follow(self._node.api.store, "nodes", self._saw_node))
             group.create_task(follow(self._node.api.store, "configmaps", self._saw_source))
             group.create_task(follow(self._node.api.store, "secrets", self._saw_source))
             group.create_task(self._heartbeat())
@@ -89,6 +105,16 @@ class Kubelet:
         self._tasks[uid] = task
         task.add_done_callback(lambda _: self._forget(uid))
 
+    def _saw_node(self, type_: str, _: Object) -> None:
+        """Its taints or labels may have changed; running pods stay (no NoExecute here)."""
+        if type_ == "MODIFIED":
+            self._bind_waiting()
+
+    def _bind_waiting(self) -> None:
+        for pod in tuple(self._node.api.store.scan("pods")):
+            if not pod["spec"].get("nodeName"):
+                self._bind(pod)
+
     async def _execute(
         self, pod: Object, container: str, argv: Sequence[str], streams: tuple[int, int, int]
     ) -> int:
@@ -101,9 +127,7 @@ class Kubelet:
     def _forget(self, uid: str) -> None:
         worker = self._workers.pop(uid, None)
         if worker is not None and ports_on_node(worker.pod["spec"]):
-            for pod in tuple(self._node.api.store.scan("pods")):
-                if not pod["spec"].get("nodeName"):
-                    self._bind(pod)
+            self._bind_waiting()
         self._tasks.pop(uid, None)
 
     def _bind(self, pod: Object) -> None:
@@ -112,7 +136,10 @@ class Kubelet:
         meta = pod["metadata"]
         if pod["spec"].get("schedulingGates") or "deletionTimestamp" in meta:
             return
-        reason = why_not(pod, node_labels(self._node.name)) or self._why_no_port(pod)
+        node = store.find("nodes", None, self._node.name) or {"metadata": {}}
+        taints = (node.get("spec") or {}).get("taints") or ()
+        marks = {**(node["metadata"].get("labels") or {}), **node_labels(self._node.name)}
+        reason = why_not(pod, marks, taints) or self._why_no_port(pod)
         if reason:
             condition = {
                 "type": "PodScheduled",

@@ -16,6 +16,7 @@ MAX_METHOD: Final = 24
 _METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE".split())
 MAX_LINE: Final = 16 * 1024
 MAX_HELLO: Final = 32 * 1024  # bytes looked at for a ClientHello
+MAX_RECORDS: Final = 64  # that it may be spread over
 
 
 class Verdict(StrEnum):
@@ -119,10 +120,14 @@ def read_hello(data: bytes) -> ClientHello | None:
 def _handshake_message(data: bytes) -> bytes | None:
     """The body of the first handshake message, collected over records; None: incomplete."""
     message = b""
-    at = 0
+    at = records = 0
+    has_length = len(data) >= 9 and data[3:5] >= b"\x00\x04"
+    if has_length and len(data) < 9 + int.from_bytes(data[6:9], "big"):
+        return None  # without a look at its records, however small they come
     while at + 5 <= len(data):
-        if data[at] != 0x16:
-            return b""  # another record type in between: parsed as nothing, so NOT_TLS
+        records += 1
+        if data[at] != 0x16 or records > MAX_RECORDS:
+            return b""  # parsed as nothing, so NOT_TLS
         size = int.from_bytes(data[at + 3 : at + 5], "big")
         message += data[at + 5 : at + 5 + size]
         at += 5 + size

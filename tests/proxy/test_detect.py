@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,18 @@ def test_a_hello_without_end_is_given_up() -> None:
     endless = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + b"\x00" * MAX_HELLO
 
     assert read_hello(endless) is NOT_TLS
+
+
+def test_a_hello_in_crumbs_costs_little() -> None:
+    """Each byte in a record and a segment of its own, as an attacker may send them."""
+    message = client_hello("web.shop.svc", "h2")[5:]
+    records = b"".join(b"\x16\x03\x01\x00\x01%c" % byte for byte in message * 10)
+    began = time.process_time()
+
+    verdicts = {read_hello(records[:end]) for end in range(6, len(records), 6)}
+
+    assert verdicts == {None, NOT_TLS}
+    assert time.process_time() - began < 1.0
 
 
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))

@@ -24,6 +24,10 @@ def main() -> int:
     try:
         settings = load(Settings, os.environ)
         logs.configure("proxy", level=settings.log_level, form=settings.log_format)
+        if settings.workers > 1:
+            from proxy import workers
+
+            return workers.run(settings, os.environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(server.run(settings, os.environ))
     except ConfigError as error:

@@ -107,7 +107,7 @@ class Discovery:
         self._server_name = tls.server_name(server.dns(mesh_namespace))
         self._credentials = credentials
         self._timing = timing or DiscoveryTiming()
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
         self._callbacks: list[OnChange] = []
         self._used: dict[str, float] = {}  # subscribed address -> when it was last asked for
         self._waiting: dict[str, list[_Waiter]] = {}
@@ -235,12 +235,12 @@ class Discovery:
         random.shuffle(addresses)
         return addresses[:_MAX_TRIES]
 
-    async def _open(self, address: str) -> _Stream:
+    async def _open(self, address: str) -> Stream:
         loop = asyncio.get_running_loop()
         context = self._credentials.client_context((labels.ALPN_STREAM,))
         async with asyncio.timeout(self._timing.connect):
             _, stream = await loop.create_connection(
-                lambda: _Stream(self._on_message, self._timing),
+                lambda: Stream(self._on_message, self._timing),
                 address,
                 self._port,
                 ssl=context,
@@ -252,10 +252,15 @@ class Discovery:
         except IdentityError:
             stream.close("wrong-identity")
             raise
+        self._begin(stream)
+        return stream
+
+    def _begin(self, stream: Stream) -> None:
+        """The other end is who it should be: say who we are and what we want to know."""
+        stream.open()
         self._stream = stream
         stream.send(self._hello)
         stream.send(Subscribe(add=list(self._used)))
-        return stream
 
     def _send(self, message: Message) -> None:
         if self._stream is not None:
@@ -367,7 +372,7 @@ class _Waiter:
             log.exception("look-up callback failed")
 
 
-class _Stream(asyncio.Protocol):
+class Stream(asyncio.Protocol):
     """One connection to destination: frames in and out, and pings against silence."""
 
     def __init__(self, on_message: Callable[[Message], None], timing: DiscoveryTiming) -> None:
@@ -393,6 +398,9 @@ class _Stream(asyncio.Protocol):
             raise IdentityError("wrong-identity", f"{where} is not {server.uri()}")
         if peer.selected_alpn_protocol() != labels.ALPN_STREAM:
             raise IdentityError("wrong-protocol", f"{where} does not speak {labels.ALPN_STREAM}")
+
+    def open(self) -> None:
+        """Let messages through, and ping from now on."""
         self.is_open = True
         self._plan_tick(self._loop.time())
 

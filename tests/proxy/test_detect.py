@@ -6,7 +6,7 @@ import ssl
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.detect import (
@@ -122,6 +122,7 @@ def test_a_preface_is_recognised_when_it_is_complete() -> None:
     assert all(classify(PREFACE[:size]) is None for size in range(1, len(PREFACE)))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_more_bytes_never_change_a_verdict(data: bytes) -> None:
     verdicts = [classify(data[:size]) for size in range(len(data) + 1)]
@@ -174,6 +175,7 @@ def test_a_hello_in_crumbs_costs_little() -> None:
     assert time.process_time() - began < 1.0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
 def test_a_damaged_hello_never_raises(at: int, junk: bytes) -> None:
     data = client_hello("web.shop.svc", "h2")
@@ -182,6 +184,7 @@ def test_a_damaged_hello_never_raises(at: int, junk: bytes) -> None:
     read_hello(data[:at] + junk + data[at + len(junk) :])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_behind_a_hello_head_never_raise(body: bytes) -> None:
     message = b"\x01" + len(body).to_bytes(3, "big") + body

@@ -219,6 +219,19 @@ def test_a_connection_that_nobody_reads_is_cut_whatever_its_windows_allow() -> N
     assert stranger.transport.is_closing()
 
 
+@pytest.mark.parametrize("name", [b"l5d-client-id", b"l5d_client_id", b"mesh-attempt"])
+def test_fields_of_the_mesh_are_stripped_from_strangers(name: bytes) -> None:
+    stranger = Stranger()
+
+    stranger.send(head(1, POSTS + text(name, b"forged"), END_HEADERS))
+    stranger.send(head(1, text(name, b"forged") + text(b"x-sum", b"1")))
+
+    exchange = stranger.there.exchanges[0]
+    assert exchange.request.ours is None
+    assert b"forged" not in exchange.request.fields
+    assert exchange._trailers == [b"x-sum", b": ", b"1", b"\r\n"]
+
+
 def test_what_is_sent_ahead_of_a_tunnel_waits_for_it_within_a_window() -> None:
     stranger = Stranger()
     stranger.send(head(1, text(b":method", b"CONNECT") + text(b":authority", b"a:1"), END_HEADERS))

@@ -22,7 +22,20 @@ MAX_FIELDS: Final = 128
 MAX_CHUNK_OVERHEAD: Final = 4096  # bytes of chunk framing beyond the allowance
 CHUNK_ALLOWANCE: Final = 32  # bytes of framing that a chunk may need
 
-PLAIN, DROPPED, HOST, LENGTH, CODING, CONNECTION, UPGRADE, TE, TWIN, OURS = range(10)
+# The rules that a field may fall under.
+PLAIN: Final = 0
+DROPPED: Final = 1
+HOST: Final = 2
+LENGTH: Final = 3
+CODING: Final = 4
+CONNECTION: Final = 5
+UPGRADE: Final = 6
+TE: Final = 7
+TWIN: Final = 8
+OURS: Final = 9
+
+HASH: Final = 0x23  # octets: looking for one in bytes is quick, for a text of one is not
+SPACE: Final = 0x20
 
 KINDS: Final = {
     b"host": HOST,
@@ -164,7 +177,7 @@ def check_target(method: bytes, target: bytes, host: bytes) -> None:
     """The four forms of RFC 9112 §3.2; absolute-form must agree with Host."""
     if len(target) > MAX_LINE:
         raise PeerError("target_too_long", "request target too long", status=414)
-    if b"#" in target:
+    if HASH in target:
         raise PeerError("bad_target", "fragment in the request target")
     if method == b"CONNECT":
         if _AUTHORITY.fullmatch(target):

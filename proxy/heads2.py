@@ -91,8 +91,8 @@ class Heads(HeadReader):
             guard.check_host(host, 1)
             self._known_host = host
         request.host = host
-        if target[:1] != b"/" or b"#" in target or b" " in target:
-            if b" " in target:
+        if target[:1] != b"/" or guard.HASH in target or guard.SPACE in target:
+            if guard.SPACE in target:
                 raise PeerError("bad_target", "a space in the request target")
             guard.check_target(method, target, host)
         if method == b"CONNECT" or not (method.isalpha() or guard.TOKEN.fullmatch(method)):

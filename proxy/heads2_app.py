@@ -22,7 +22,9 @@ _NO_LENGTH: Final = frozenset((*_NOT_SENT, b"content-length"))  # in the answer 
 
 
 # What a block was read as; the first two plus 1 where it ended its stream.
-_REQUEST, _RESPONSE, _TRAILERS = 0, 2, 4
+_REQUEST: Final = 0
+_RESPONSE: Final = 2
+_TRAILERS: Final = 4
 
 
 def _again(known: Request) -> Request:
@@ -74,7 +76,7 @@ class AppHeads(Heads):
                 raise PeerError("bad_field", "a request without :scheme or :path")
             if target[:1] != b"/" and (target != b"*" or method != b"OPTIONS"):
                 raise PeerError("bad_target", "a :path that is none")
-            if b"#" in target or b" " in target:
+            if guard.HASH in target or guard.SPACE in target:
                 raise PeerError("bad_target", "a space or fragment in :path")
             if len(target) > guard.MAX_LINE:
                 raise PeerError("target_too_long", "request target too long", status=414)

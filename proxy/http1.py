@@ -22,11 +22,17 @@ CRLF: Final = b"\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 CHUNKED: Final = (b"Transfer-Encoding", COLON, b"chunked", CRLF)
 
-IDLE, HEAD, BODY = range(3)
+IDLE: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
 # What becomes of fields that only the mesh may send: forgotten, set aside, or passed on.
-STRIP, COLLECT, KEEP = range(3)
+STRIP: Final = 0
+COLLECT: Final = 1
+KEEP: Final = 2
 # How a body is delimited: by its length (0 included), in chunks, by the end of the connection.
-MEASURED, CHUNKS, UNTIL_END = range(3)
+MEASURED: Final = 0
+CHUNKS: Final = 1
+UNTIL_END: Final = 2
 
 _BLANKS: Final = b" \t"
 _PERSISTENCE: Final = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))

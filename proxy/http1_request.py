@@ -238,7 +238,7 @@ class RequestReader(HeadReader):
             self._chunked = False
         if method != b"GET" and method != b"POST":
             self._check_method(request)
-        elif target[:1] != b"/" or b"#" in target or len(target) > guard.MAX_LINE:
+        elif target[:1] != b"/" or guard.HASH in target or len(target) > guard.MAX_LINE:
             guard.check_target(method, target, request.host)
         if not request.keep_alive:
             request.is_usual = False

@@ -53,6 +53,25 @@ async def test_the_state_folder_wins_over_kubeconfig(tmp_path: Path) -> None:
     assert again.output == "configmap/x unchanged\n"
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("mesh:1", 'expected NAME=FOLDER, got "mesh:1"'),
+        ("mesh:1=/nonexistent", "pip install --no-deps --target /nonexistent WHEEL"),
+    ],
+)
+@on_loop
+async def test_an_image_is_a_name_and_a_folder_of_packages(given: str, words: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mesh local needs root")
+
+    done = await mesh("local", "up", "--state", "/nonexistent/state", "--image", given)
+
+    assert done.exit_code != 0
+    assert words in f"{done.output} {done.exception}"
+
+
 @on_loop
 async def test_kubeconfig_may_name_an_embedded_cluster(tmp_path: Path) -> None:
     async with cluster_in(tmp_path / "state") as api:

@@ -94,6 +94,7 @@ class ServiceFacts:
     first_family: str = ""  # IPv4 | IPv6
     publish_not_ready: bool = False
     local_only: bool = False  # internalTrafficPolicy: Local
+    by_client: bool = False  # sessionAffinity: ClientIP
     opaque: PortSet | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)  # of meshes only
     uid: str = ""
@@ -195,6 +196,7 @@ def read_service(obj: Object) -> ServiceFacts:
         first_family=as_text(families[0]) if families else "",
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
         local_only=spec.get("internalTrafficPolicy") == "Local",
+        by_client=spec.get("sessionAffinity") == "ClientIP",
         opaque=_port_set(notes, _OPAQUE),
         annotations={note: notes[note] for note in notes if _is_mesh_note(note)},
         uid=as_text(meta.get("uid")),

@@ -1,4 +1,4 @@
-"""Annotations on Services: those that mean nothing here are said so, never dropped; pure."""
+"""Annotations and fields of Services: what means nothing here is said so, never dropped; pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WRITTEN_BY_US: Final = frozenset(
 
 
 def judge_service(service: ServiceFacts, known: Iterable[Problem] = ()) -> Outcome | None:
-    """The outcome of a Service's annotations; None when all is well, as it mostly is.
+    """The outcome of what a Service says; None when all is well, as it mostly is.
 
     `known` is what is wrong with those of retries, timeouts and failures.
     """
@@ -30,6 +30,12 @@ def judge_service(service: ServiceFacts, known: Iterable[Problem] = ()) -> Outco
 
 def _problems(service: ServiceFacts) -> Iterator[Problem]:
     source = Source("Service", service.namespace, service.name)
+    if service.by_client and not service.headless and not service.external_name:
+        message = (
+            "meshed clients are balanced by request, whatever their address; mesh/balancer "
+            "with hash-header or hash-cookie keeps those of one key together"
+        )
+        yield Problem(source, "spec.sessionAffinity", NOT_SUPPORTED, message)
     for name in sorted(service.annotations):
         path = f"metadata.annotations[{name}]"
         if name in _ON_SERVICES:

@@ -395,3 +395,13 @@ def test_no_annotation_of_a_service_is_silent(name: str) -> None:
 
     assert compiled(good) != compiled(others)
     assert compiled(bad)[2] is not None
+
+
+def test_session_affinity_which_has_no_effect_is_said_of_a_service() -> None:
+    def found(**spec: Any) -> list[str]:
+        world = World([service("web", sessionAffinity="ClientIP", **spec)])
+        outcome = world.snapshot.outcomes.get(Ref("services", "shop", "web"))
+        return [problem.path for problem in outcome.problems] if outcome is not None else []
+
+    assert found() == ["spec.sessionAffinity"]
+    assert found(clusterIP="None", clusterIPs=["None"]) == []

@@ -26,11 +26,11 @@ def test_a_port_that_is_taken_for_one_family_is_passed_over(
 ) -> None:
     real, refused = listen._listen, list[int]()
 
-    def once_taken(family: int, host: str, port: int, backlog: int) -> Any:
+    def once_taken(family: int, host: str, port: int, backlog: int, shared: bool) -> Any:
         if family == socket.AF_INET6 and not refused:
             refused.append(port)
             raise ConfigError("taken")
-        return real(family, host, port, backlog)
+        return real(family, host, port, backlog, shared)
 
     monkeypatch.setattr(listen, "_listen", once_taken)
 

@@ -7,28 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SUFFIX = {
-    "n": Fraction(1, 10**9),
-    "u": Fraction(1, 10**6),
-    "m": Fraction(1, 1000),
-    "": Fraction(1),
-    "k": Fraction(10**3),
-    "M": Fraction(10**6),
-    "G": Fraction(10**9),
-    "T": Fraction(10**12),
-    "P": Fraction(10**15),
-    "E": Fraction(10**18),
-    "Ki": Fraction(2**10),
-    "Mi": Fraction(2**20),
-    "Gi": Fraction(2**30),
-    "Ti": Fraction(2**40),
-    "Pi": Fraction(2**50),
-    "Ei": Fraction(2**60),
+_SUFFIX = {  # as a power: its base and its exponent
+    **{letter: (10, 3 * i - 9) for i, letter in enumerate(("n", "u", "m", "", "k", "M", "G"))},
+    **{letter: (10, 12 + 3 * i) for i, letter in enumerate("TPE")},
+    **{f"{letter}i": (2, 10 + 10 * i) for i, letter in enumerate("KMGTPE")},
 }
 _QUANTITY = re.compile(r"([+-]?\d*\.?\d*)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)")
 
@@ -50,6 +39,10 @@ def parse_duration(text: str) -> float:
 
 def parse_quantity(value: int | float | str) -> Fraction:
     """A Kubernetes quantity (`1`, `500m`, `1.5Gi`, `1e3`) as an exact number."""
+    # 0.5 MB in each proxy, which reads port lists here and never a quantity
+    from decimal import Decimal, InvalidOperation
+    from fractions import Fraction
+
     if isinstance(value, bool):
         raise ValueError(f"expected a quantity such as 1 or 500m, got {str(value).lower()}")
     text = str(value).strip()
@@ -60,7 +53,8 @@ def parse_quantity(value: int | float | str) -> Fraction:
         number = Fraction(Decimal(match[1] + (match[2] or "")))
     except (InvalidOperation, ValueError, OverflowError) as error:
         raise ValueError(f'expected a quantity such as 1, 500m or 2Gi, got "{text}"') from error
-    return number * _SUFFIX[match[3] or ""]
+    base, exponent = _SUFFIX[match[3] or ""]
+    return number * Fraction(base) ** exponent
 
 
 def parse_weights(values: list[int | float | str]) -> list[int]:

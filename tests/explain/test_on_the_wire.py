@@ -108,6 +108,7 @@ async def started(folder: Path) -> Live:
     return live
 
 
+@pytest.mark.timeout(300)  # 20 s on a machine at rest
 def test_500_generated_cases_end_on_the_wire_as_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

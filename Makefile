@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
+.PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults test-changes soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,10 @@ test-conformance: $(STAMP) ## h2spec, gRPC's interop suite, slowhttptest, messag
 test-faults: $(STAMP) ## toxiproxy between the hops: right status, in time, nothing hung (needs Go)
 	@$(BIN)/python -m tests.faults.build >/dev/null
 	@$(BIN)/pytest -m faults tests/faults
+
+test-changes: $(STAMP) ## 1,000 configurations, 50 drains, 200 leaves and 20 kills under load (5 minutes)
+	@MESH_SWAPS=1000 MESH_DRAINS=50 MESH_RENEWALS=200 MESH_KILLS=20 \
+	  $(BIN)/pytest tests/proxy/test_changes.py
 
 soak: $(STAMP) ## mixed load through two proxies: does memory, do descriptors grow? (MINUTES=30)
 	@$(BIN)/python -m tests.soak $(MINUTES)

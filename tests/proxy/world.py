@@ -37,21 +37,31 @@ P = ParamSpec("P")
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a coroutine test on uvloop, as the proxy runs."""
+    """Run a coroutine test on uvloop, as the proxy runs, for half a minute at most."""
+    return on_loop_for(30)(test)
 
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        try:
-            runner.run(asyncio.wait_for(test(*args, **kwargs), 30))
-        finally:
-            # What a failed test left open warns as the loop closes it. Were that an error,
-            # uvloop would leave it open and wait for it for ever.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                runner.close()
 
-    return run
+def on_loop_for(
+    seconds: float,
+) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
+    """The same for longer tests."""
+
+    def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+        @functools.wraps(test)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+            try:
+                runner.run(asyncio.wait_for(test(*args, **kwargs), seconds))
+            finally:
+                # What a failed test left open warns as the loop closes it. Were that an error,
+                # uvloop would leave it open and wait for it for ever.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    runner.close()
+
+        return run
+
+    return decorate
 
 
 class FakeCredentials(StaticCredentials):

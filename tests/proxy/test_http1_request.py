@@ -230,6 +230,12 @@ def test_fields_of_the_mesh_are_stripped_from_clients(name: bytes) -> None:
     assert sink.messages[0].head.ours is None
 
 
+def test_of_te_nothing_but_trailers_is_passed_on() -> None:
+    sink = read_requests(b"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n\r\n")
+
+    assert names(sink.messages[0].head.fields) == [b"Host"]
+
+
 def test_fields_of_the_mesh_from_a_proxy_are_set_aside() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nL5D-Dst-Canonical: web:80\r\n\r\n"
 

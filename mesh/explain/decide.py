@@ -8,7 +8,7 @@ balancer prefers at that moment, and what the other end's application answers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from destination.facts import Key, ServiceFacts
@@ -118,6 +118,7 @@ class Decision:
     filters: tuple[str, ...] = ()
     involved: tuple[Involved, ...] = ()
     notes: tuple[str, ...] = ()
+    guarded: tuple[str, ...] = ()  # pods behind it that take nothing without mutual TLS
 
     @property
     def timeout(self) -> float | None:
@@ -133,11 +134,28 @@ def decide(
     draw: float | None,
     view: View | None = None,
 ) -> Decision:
-    """Replay one request. Without `draw` no leaf is drawn, unless one gets everything. `view`
-    is what the client's proxy has in force; without it, what destination would send now.
+    """Replay one request, and say what the other end demands.
+
+    Without `draw` no leaf is drawn, unless one gets everything. `view` is what the client's proxy
+    has in force; without it, what destination would send now.
 
     Raises MeshError for a host or port that nothing answers to.
     """
+    found = _replay(store, snapshot, asker, question, draw, view)
+    ends = {end for leaf in found.leaves for end in leaf.endpoints}
+    pods = sorted((end.namespace, end.pod) for end in ends if end.identity)
+    facts = [snapshot.pods.get(key) for key in pods]
+    return replace(found, guarded=tuple(f.name for f in facts if f is not None and f.require_tls))
+
+
+def _replay(
+    store: Store,
+    snapshot: Snapshot,
+    asker: Asker,
+    question: Question,
+    draw: float | None,
+    view: View | None,
+) -> Decision:
     chosen = _chosen(snapshot, asker, question, view)
     if chosen is not None:
         note = f"{_OVERRIDE} of an ingress controller: goes to {question.override}"

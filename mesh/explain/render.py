@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mesh.core.model import Breaker, Budget, Endpoint, Policy
 from mesh.explain.decide import THE_SERVICE, Answer, Decision, Leaf, Tried
+from proxy.answer import Outcome
 
 _WIDTH: Final = 11  # columns of the first word of a line
 _MOST: Final = 5  # endpoints shown of one backend
@@ -52,6 +53,7 @@ def _sections(
     if decision.is_per_request and decision.where != "outside":
         yield "timeout", list(_timeouts(decision.policy))
         yield "retry", list(_retry(decision))
+    yield "other end", list(_other_end(decision, bypass))
     yield "proxy", proxy
     yield "outcome", [_bypassed(decision)] if bypass else list(_outcome(decision))
 
@@ -156,6 +158,19 @@ def _endpoint(endpoint: Endpoint) -> str:
         return f"{who}: not meshed, plaintext"
     opaque = ", opaque" if endpoint.opaque else ""
     return f"{who}: mutual TLS with {endpoint.identity}{opaque}"
+
+
+def _other_end(decision: Decision, bypass: str) -> Iterator[str]:
+    """What the servers' own policy says of this client."""
+    if not decision.guarded:
+        return
+    count = len({end for leaf in decision.leaves for end in leaf.endpoints})
+    kind = Outcome.TLS_REQUIRED.value
+    said = "this client comes with it"
+    if bypass:
+        said = f"this client gets {kind.status}, mesh-reason: {kind.reason}"
+    which = f"{len(decision.guarded)} of {count} endpoints take"
+    yield f"{which} nothing without mutual TLS (mesh/require-tls): {said}"
 
 
 def _outcome(decision: Decision) -> Iterator[str]:
@@ -269,6 +284,7 @@ def _as_json(decision: Decision, source: str) -> dict[str, Any]:
         "budget": asdict(decision.budget or Budget()),
         "filters": list(decision.filters),
         "answer": _answer_json(decision.answer),
+        "requireTls": list(decision.guarded),
         "objects": [
             {
                 "name": item.name,

@@ -23,6 +23,7 @@ from mesh.explain.decide import Decision, decide
 from mesh.explain.expected import complete
 from mesh.explain.question import find_asker, parse_question
 from mesh.explain.reasons import why_unmet
+from mesh.explain.render import render_text
 from mesh.explain.world import World, compile_files
 from mesh.lint.files import read_files
 from proxy.patterns import compile_pattern
@@ -428,3 +429,28 @@ def _condition(raw: dict[str, Any]) -> Condition:
     if "not" in raw:
         return Condition(negated=_condition(raw["not"]))
     return Condition(path_regex=raw.get("pathRegex"), method=raw.get("method"))
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [("enabled", "this client comes with it"), ("disabled", "gets 403, mesh-reason: tls-required")],
+)
+def test_what_the_other_end_demands_is_said(switch: str, said: str) -> None:
+    objects = [*workload("web", 2), *workload("client")]
+    for obj in objects:
+        if obj["kind"] == "Deployment":
+            name = obj["metadata"]["name"]
+            notes = {"mesh/inject": "enabled", "mesh/require-tls": "enabled"}
+            obj["spec"]["template"]["metadata"]["annotations"] = (
+                notes if name == "web" else {"mesh/inject": switch}
+            )
+    found = compiled(objects)
+    asker = find_asker(found.store, "deploy/client", None)
+    question = parse_question("GET", "http://web/", ())
+
+    decision = decide(found.store, found.snapshot, asker, question, None)
+
+    assert decision.guarded == ("web-0", "web-1")
+    text = render_text(decision, "files", find_bypass(found.annotations, asker, 80))
+    assert "2 of 2 endpoints take nothing without mutual TLS" in text
+    assert said in text

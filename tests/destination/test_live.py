@@ -81,6 +81,7 @@ async def _scene(folder: Path, *objects: Object) -> AsyncIterator[Scene]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+GATEWAY = "gateway.networking.k8s.io"
 _SPACES = ("shop", "mesh")
 
 
@@ -220,6 +221,47 @@ spec:
     asyncio.run(act())
 
 
+def test_kinds_of_other_controllers_get_events_and_a_udp_route_its_status(tmp_path: Path) -> None:
+    definitions = [
+        _defined("policy.linkerd.io", "v1beta3", "Server"),
+        _defined(GATEWAY, "v1alpha2", "UDPRoute"),
+    ]
+    server, route = load("""
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: web, namespace: shop}
+spec: {port: 80}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: UDPRoute
+metadata: {name: web, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: web}]}
+""")
+
+    async def act() -> None:
+        async with _scene(tmp_path, *definitions, _web(), server, route) as scene:
+
+            async def verdict() -> list[Object]:
+                found = await scene.admin.get(f"udproutes.{GATEWAY}", "web", "shop")
+                entries = (found.get("status") or {}).get("parents") or []
+                return [item for entry in entries for item in entry["conditions"]]
+
+            (event,) = await scene.seek(scene.events)
+            conditions = await scene.seek(verdict)
+
+            assert (event["reason"], event["involvedObject"]["kind"]) == ("Rejected", "Server")
+            assert "nothing here is allowed or denied by it" in event["message"]
+            assert "status" not in await scene.admin.get("servers.policy.linkerd.io", "web", "shop")
+            assert {item["type"]: item["reason"] for item in conditions} == {
+                "Accepted": "UnsupportedValue",
+                "ResolvedRefs": "ResolvedRefs",
+                "Effective": "Rejected",
+                "Verdict": "Rejected",
+            }
+
+    asyncio.run(act())
+
+
 def test_without_the_lease_nothing_is_written(tmp_path: Path) -> None:
     other = {
         "apiVersion": "coordination.k8s.io/v1",
@@ -237,6 +279,31 @@ def test_without_the_lease_nothing_is_written(tmp_path: Path) -> None:
             assert scene.writer.written == 0
 
     asyncio.run(act())
+
+
+def _defined(group: str, served: str, kind: str) -> Object:
+    """A definition with any content, and a status."""
+    plural = f"{kind.lower()}s"
+    version = {
+        "name": served,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {
+            "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        },
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [version],
+        },
+    }
 
 
 def _meta(name: str) -> Object:

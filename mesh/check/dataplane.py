@@ -166,7 +166,7 @@ def _make_room(said: str) -> str:
     if "quota" in said:
         return (
             "raise the quota, or lower what the proxy counts in it: annotations "
-            f"mesh/proxy-cpu-request, mesh/proxy-memory-limit and their like"
+            "mesh/proxy-cpu-request, mesh/proxy-memory-limit and their like"
         )
     if "usage per" in said:
         return "a LimitRange has no room for the proxy: set its resources by annotation"

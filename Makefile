@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults test-changes soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(STAMP) ## the virtual environment and the system packages
 

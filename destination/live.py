@@ -55,7 +55,8 @@ class LiveCluster:
         self._client = client
         self._metrics = metrics
         self._timing = timing
-        self._waiting_for = {*_CORE, *_ROUTING, "configmaps"}
+        # What has no effect need not be in, nor readable, before views go out.
+        self._waiting_for = {*_CORE, *_ROUTING, "configmaps"} - set(RESOURCES)
         self._callbacks: list[OnSnapshot] = []
         self._pending = Touched()
         self._handle: asyncio.Handle | None = None

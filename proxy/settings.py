@@ -54,7 +54,8 @@ def _probes(text: str) -> frozenset[tuple[int, str]]:
     return frozenset(found)
 
 
-def _workers(text: str) -> int:
+def parse_workers(text: str) -> int:
+    """How many workers: a number from 1 to 64."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS):
         raise ValueError(f'expected a number from 1 to {MOST_WORKERS}, got "{text}"')
     return int(text)
@@ -155,7 +156,7 @@ class Settings:
         "MESH_PROXY_WORKERS",
         "processes that serve traffic, 1 to 64",
         default="1",
-        parse=_workers,
+        parse=parse_workers,
     )
     native_sidecar: bool = setting(
         "MESH_PROXY_NATIVE_SIDECAR",

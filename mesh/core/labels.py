@@ -97,7 +97,7 @@ class Annotation:
 
     name: str
     aliases: tuple[str, ...]
-    kind: str  # names a parser: switch, ports, cpu, memory, duration, choice, image, subnets
+    kind: str  # names a parser: switch, ports, cpu, memory, duration, count, choice, image, subnets
     default: str
     meaning: str
     choices: tuple[str, ...] = ()
@@ -244,6 +244,13 @@ ANNOTATIONS: Final[tuple[Annotation, ...]] = (
         "duration",
         "",
         "hard stop after SIGTERM; unset: two seconds before the pod's grace period ends",
+    ),
+    Annotation(
+        "mesh/proxy-workers",
+        (),
+        "count",
+        "",
+        "processes of the proxy that serve traffic, 1 to 64; unset: one",
     ),
     Annotation(
         "mesh/redirect-mode",

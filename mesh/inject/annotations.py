@@ -25,6 +25,7 @@ from mesh.core.quantity import (
 )
 from mesh.inject.config import InjectConfig
 from mesh.inject.switch import INGRESS, family_of
+from proxy.settings import parse_workers
 
 # Keys that a mesh writes itself: they say nothing to us and are no misspelling.
 WRITTEN: Final = frozenset(
@@ -170,6 +171,10 @@ def _duration(text: str, annotation: labels.Annotation, names: Mapping[str, int]
     return text
 
 
+def _count(text: str, annotation: labels.Annotation, names: Mapping[str, int]) -> str:
+    return str(parse_workers(text))
+
+
 def _choice(text: str, annotation: labels.Annotation, names: Mapping[str, int]) -> str:
     if text not in annotation.choices:
         raise ValueError(f'expected {_one_of(annotation)}, got "{text[:_SHOWN]}"')
@@ -205,6 +210,7 @@ _PARSERS: Final[Mapping[str, Callable[[str, labels.Annotation, Mapping[str, int]
     "cpu": _quantity,
     "memory": _quantity,
     "duration": _duration,
+    "count": _count,
     "choice": _choice,
     "loglevel": _log_level,
     "image": _image,

@@ -61,6 +61,7 @@ def proxy_environment(
         "log_level": chosen["mesh/proxy-log-level"],
         "log_format": chosen["mesh/proxy-log-format"],
         "access_log": chosen["mesh/access-log"],
+        "workers": chosen["mesh/proxy-workers"],
     }
     if chosen.is_ingress:
         texts["ingress"] = "enabled"

@@ -199,6 +199,7 @@ class Proxy:
     require_tls: str = annotated("mesh/require-tls")
     connect_timeout: str = annotated("mesh/connect-timeout")
     drain_timeout: str = annotated("mesh/drain-timeout")
+    workers: str = annotated("mesh/proxy-workers")
     redirect_mode: str = annotated("mesh/redirect-mode")
     inbound_port: int = value(
         labels.INBOUND_PORT, "port for redirected inbound connections", _between(1024, 65535)

@@ -82,6 +82,7 @@ EFFECTS: dict[str, tuple[str, Effect, object, object, Cluster]] = {
     "mesh/connect-timeout": (
         "300ms", proxy_env("MESH_PROXY_CONNECT_TIMEOUT"), "300ms", "1s", NATIVE),
     "mesh/drain-timeout": ("5s", proxy_env("MESH_PROXY_DRAIN_TIMEOUT"), "5s", "28s", NATIVE),
+    "mesh/proxy-workers": ("4", proxy_env("MESH_PROXY_WORKERS"), "4", None, NATIVE),
     "mesh/redirect-mode": ("legacy", init_env("MESH_INIT_MODE"), "legacy", "auto", NATIVE),
 }  # fmt: skip
 SPELLINGS = [

@@ -150,7 +150,7 @@ async def test_a_client_that_leaves_takes_a_held_head_with_it(tmp_path: Path) ->
         await seen.wait()
         client.h2.reset_stream(number)
         client.flush()
-        await application.requests[0].ended.wait()
+        await until(lambda: application.requests[0].reset is not None)
         await until(lambda: not streams_of(world))
 
     assert application.requests[0].reset is not None

@@ -25,7 +25,8 @@ def test_a_key_stays_where_it_is() -> None:
 
 
 def test_keys_are_shared_out_evenly() -> None:
-    counts = Counter(ring(NAMES).find(key, NAMES) for key in KEYS)
+    whole = ring(NAMES)
+    counts = Counter(whole.find(key, NAMES) for key in KEYS)
 
     assert len(counts) == 10
     assert 300 < min(counts.values()) <= max(counts.values()) < 750

@@ -28,6 +28,7 @@ from mesh.local import cluster
 from mesh.local.shop import manifests
 
 OLDEST_KUBECTL: Final = (1, 28)
+_BUSY: Final = 4  # workloads that take requests: both catalogues, gateway and orders
 _SOUND: Final = 1.0  # share of requests that must succeed for exit code 0
 _PATIENCE: Final = 90.0  # seconds for one step before it counts as failed
 
@@ -202,15 +203,17 @@ def _up(deployment: dict[str, Any]) -> bool:
 
 
 def _wait_for_traffic(stage: Stage) -> list[dict[str, Any]]:
-    """Until every leaf of the split has had requests; the rows of `mesh stat all -o json`."""
+    """Until every leaf of the split has had requests and the pods that took them have said so,
+    which proxies do every few seconds; the rows of `mesh stat deploy -o json`."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        rows = _rows(stage, "ts")
-        leaves = {row.get("leaf"): row for row in rows}
-        if len(leaves) == 2 and all((row.get("rps") or 0) > 0 for row in rows):
-            return _rows(stage, "deploy")
-        if time.monotonic() > deadline:
-            raise DemoError(f"no traffic on both versions after {_PATIENCE:.0f} s: {rows}")
+        leaves = _rows(stage, "ts")
+        if len(leaves) == 2 and all(row.get("rps") for row in leaves):
+            rows = _rows(stage, "deploy")
+            if len(_busy(rows)) >= _BUSY or time.monotonic() > deadline:
+                return rows
+        elif time.monotonic() > deadline:
+            raise DemoError(f"no traffic on both versions after {_PATIENCE:.0f} s: {leaves}")
         time.sleep(0.5)
 
 
@@ -222,8 +225,12 @@ def _rows(stage: Stage, kind: str) -> list[dict[str, Any]]:
 
 def _is_sound(rows: list[dict[str, Any]]) -> bool:
     """Whether every workload has traffic and answers it; the table shows any single failure."""
-    busy = [row for row in rows if row.get("rps")]
-    return len(busy) >= 4 and all(row["success"] >= _SOUND for row in busy)
+    busy = _busy(rows)
+    return len(busy) >= _BUSY and all(row["success"] >= _SOUND for row in busy)
+
+
+def _busy(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row.get("rps")]
 
 
 def _say_farewell(stage: Stage) -> None:

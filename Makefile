@@ -23,7 +23,7 @@ test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
 	@deploy/setup.sh --test-tools
 	@$(BIN)/pytest -m "not cluster and not node and not conformance and not faults and not long"
 
-test-e2e: $(STAMP) ## outages, upgrades and the release before, on the embedded cluster (5 minutes)
+test-e2e: $(STAMP) ## workloads, rollouts, outages, upgrades on the embedded cluster (15 minutes)
 	@deploy/setup.sh --test-tools
 	@$(BIN)/pytest -m "long and not node" tests/e2e
 

@@ -28,7 +28,7 @@ QUICK = 0.15  # seconds
 IN_HAND = 20  # requests that one proxy may have in hand at this rate: a tenth of a second
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

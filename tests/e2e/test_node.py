@@ -24,7 +24,7 @@ from tests.e2e.workloads import (
     workload,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 ASK = "import urllib.request as u; print(u.urlopen('http://gateway.shop:8080/healthz').status)"
 _numbers = itertools.count(1)

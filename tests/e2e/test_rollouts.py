@@ -21,7 +21,7 @@ from tests.e2e.workloads import apply, container, service, workload
 ROLLOUTS = int(os.environ.get("MESH_E2E_ROLLOUTS", "3"))
 RATE = 200
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300 + 30 * ROLLOUTS)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300 + 30 * ROLLOUTS)]
 
 
 @pytest.fixture

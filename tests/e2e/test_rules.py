@@ -20,7 +20,7 @@ from tests.e2e.workloads import (
     workload,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 SPACE = "rules"
 LONG = "-".join(["account"] * 31) + "-extra"  # 253 characters: no DNS name holds such an identity

@@ -11,7 +11,7 @@ from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SLEEP, Object, apply, container, pod, service, wait_ready, workload
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 SPACE = "services"
 SERVER = """

@@ -92,18 +92,18 @@ def test_a_cron_job_makes_a_job_on_demand(machine: Machine) -> None:
 
 
 def test_a_command_runs_inside_with_its_three_streams(machine: Machine) -> None:
-    machine.start("host", {"containers": [shell("exec sleep 1000")]})
-    machine.kubectl("wait", "--for=condition=Ready", "pod/host", "--timeout=30s")
-    both = ("exec", "-i", "host", "--", "sh", "-c", "cat; echo oops >&2; exit 3")
+    machine.start("talker", {"containers": [shell("exec sleep 1000")]})
+    machine.kubectl("wait", "--for=condition=Ready", "pod/talker", "--timeout=30s")
+    both = ("exec", "-i", "talker", "--", "sh", "-c", "cat; echo oops >&2; exit 3")
 
-    said = machine.kubectl("exec", "host", "--", "hostname")
+    said = machine.kubectl("exec", "talker", "--", "hostname")
     mixed = machine.kubectl(*both, text="given", check=False)
-    unknown = machine.kubectl("exec", "host", "-c", "x", "--", "true", check=False)
+    unknown = machine.kubectl("exec", "talker", "-c", "x", "--", "true", check=False)
 
-    assert said == "host\n"
+    assert said == "talker\n"
     assert mixed == "givenoops\ncommand terminated with exit code 3\n"
     assert "container x is not valid" in unknown
-    machine.kubectl("delete", "pod", "host", "--now")
+    machine.kubectl("delete", "pod", "talker", "--now")
 
 
 def test_two_pods_do_not_share_a_port_of_the_node(machine: Machine) -> None:

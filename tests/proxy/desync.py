@@ -76,7 +76,7 @@ async def find_frame_desyncs(folder: Path, server: Running, scripts: Iterable[Sc
             if bytes(answer.body).split()[:2] != [b"GET", b"/probe-%d" % number]:
                 wrong.append(f"{script.name}: the next client got {answer}")
             expected = [f"{method.decode()} {path.decode()}" for method, path, _ in script.served]
-            for line in server.served():
+            for line in await server.served(f"200 GET /probe-{number}"):
                 if line in expected:
                     expected.remove(line)
                 elif script.ends is not None and line.endswith(" /"):

@@ -46,7 +46,7 @@ async def connectable(path: Path) -> None:
             await asyncio.sleep(0.01)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A server: its sockets for HTTP/1 and HTTP/2, and the file in which it tells what it served,
     a line `STATUS METHOD TARGET` each."""
@@ -54,12 +54,16 @@ class Running:
     http1: Path
     http2: Path
     told: Path
+    _heard: int = 0  # lines of the file that were taken
 
-    def served(self) -> list[str]:
-        """What was served since this was asked last."""
-        lines = self.told.read_text().splitlines()
-        self.told.write_text("")
-        return [line.removeprefix("200 ") for line in lines if line.startswith("200 ")]
+    async def served(self, last: str) -> list[str]:
+        """What was served since this was asked last. It waits until `last` is told: a server may
+        answer first and tell later."""
+        async with asyncio.timeout(10):
+            while last not in (told := self.told.read_text().splitlines()[self._heard :]):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        self._heard += len(told)
+        return [line.removeprefix("200 ") for line in told if line.startswith("200 ")]
 
 
 @contextlib.asynccontextmanager

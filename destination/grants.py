@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import structs
+
 from destination.facts import Key, Namespace, Object, as_list, as_mapping, as_text, key_of
 from destination.fragments import REF_NOT_PERMITTED, BackendRef, RouteFragment, RouteRule
 from mesh.core.model import Filters
@@ -110,4 +112,4 @@ def _filters(filters: Filters | None, gone: frozenset[str]) -> Filters | None:
     if filters is None or not filters.mirrors or not gone:
         return filters
     mirrors = tuple(mirror for mirror in filters.mirrors if mirror.authority not in gone)
-    return replace(filters, mirrors=mirrors)
+    return structs.replace(filters, mirrors=mirrors)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from destination.facts import Key
 from mesh.core.report import Report, ReportsAnswer, WindowReport, window_of

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Protocol, TypeVar, cast
 
+from msgspec import structs
+
 from destination.admit import Refused, check_certificate
 from destination.facts import Key
 from destination.snapshot import Snapshot
@@ -347,7 +349,7 @@ def frames_of(update: Update, *, first: bool) -> list[bytes]:
         return [encode(UpdateMessage(update, first))]
     except ValueError:
         log.warning("view too large for one frame version=%d", update.version)
-    frames = [encode(UpdateMessage(replace(update, services={}, targets={}), first))]
+    frames = [encode(UpdateMessage(structs.replace(update, services={}, targets={}), first))]
     frames += _parts(list(update.services.items()), lambda part: Update(update.version, {}, part))
     frames += _parts(list(update.targets.items()), lambda part: Update(update.version, part))
     return frames

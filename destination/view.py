@@ -8,9 +8,11 @@ one service hold the same object, and `is` finds what changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from destination.endpoints import describe
 from destination.facts import Key

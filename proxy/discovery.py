@@ -14,8 +14,10 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+from msgspec.structs import replace
 
 import mesh
 from mesh.core import labels
@@ -104,7 +106,7 @@ class Discovery:
         self._host, self._port = host, port
         self._hello = hello
         self._server = server
-        self._server_name = tls.server_name(server.dns(mesh_namespace))
+        self._server_name = tls.asked_name(server.dns(mesh_namespace))
         self._credentials = credentials
         self._timing = timing or DiscoveryTiming()
         self._stream: Stream | None = None
@@ -244,7 +246,7 @@ class Discovery:
                 address,
                 self._port,
                 ssl=context,
-                server_hostname=self._server_name,
+                server_hostname=cast(str, self._server_name),  # ssl takes both
             )
         where = f"destination at {join_address(address, self._port)}"
         try:

@@ -14,9 +14,10 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 import mesh
 from mesh.core.errors import PeerError

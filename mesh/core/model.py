@@ -9,9 +9,11 @@ Services are keyed by authority: `name.namespace.svc.<cluster domain>:port`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 T = TypeVar("T")
 
@@ -41,8 +43,7 @@ class Verdict(StrEnum):
     REJECTED = "Rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The object that a piece of the model came from."""
 
     kind: str
@@ -53,8 +54,7 @@ class Source:
         return f"{self.kind}/{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """What could not be honoured in one object: where, why, and how bad it is.
 
     `path` is the field, as in `spec.routes[2].isRetryable`. `reason` is a fixed word.
@@ -67,8 +67,7 @@ class Problem:
     severity: Severity = Severity.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One `address:port` that serves a service.
 
     `identity` is the DNS identity to demand ("" where the peer has no proxy: plaintext).
@@ -85,8 +84,7 @@ class Endpoint:
     zone: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """When an endpoint is taken out, and how it comes back. Per endpoint and client proxy.
 
     Out after `max_failures` failures in a row (5xx, gRPC failures, no answer). The first
@@ -103,8 +101,7 @@ class Breaker:
     max_share: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionPool:
+class ConnectionPool(Struct, frozen=True):
     """Limits of one client proxy towards one service; None is no limit. Times in seconds."""
 
     max_connections: int | None = None
@@ -125,8 +122,7 @@ class Balancing(StrEnum):
     HASH = "hash"  # the same endpoint for the same key, as long as endpoints stay
 
 
-@dataclass(frozen=True, slots=True)
-class HashKey:
+class HashKey(Struct, frozen=True):
     """What decides with Balancing.HASH: a header, by its lower-case name, or a cookie. A request
     without it goes where EWMA says."""
 
@@ -134,8 +130,7 @@ class HashKey:
     cookie: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BackendPolicy:
+class BackendPolicy(Struct, frozen=True):
     """How the endpoints of one service are used, whatever rule leads there."""
 
     balancing: Balancing = Balancing.EWMA
@@ -144,8 +139,7 @@ class BackendPolicy:
     pool: ConnectionPool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """One port of one Service with its ready endpoints. `exists` False: no such Service."""
 
     authority: str
@@ -157,8 +151,7 @@ class Service:
     policy: BackendPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderEdit:
+class HeaderEdit(Struct, frozen=True):
     """Changes to the fields of a message, in this order: set, add, remove; names lower-case.
     `add` joins to a field that is there with a comma and no space (RFC 9110 §5.3)."""
 
@@ -167,8 +160,7 @@ class HeaderEdit:
     remove: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PathChange:
+class PathChange(Struct, frozen=True):
     """A new path: `full` replaces all of it, else `prefix` replaces the `matched` one. Queries
     stay. `mesh.core.filters` applies it."""
 
@@ -177,8 +169,7 @@ class PathChange:
     matched: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """The answer is a redirection; None keeps what the request has (Gateway API)."""
 
     scheme: str | None = None
@@ -188,24 +179,21 @@ class Redirect:
     status: int = 302
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """The request goes on with another Host or path."""
 
     hostname: str | None = None
     path: PathChange | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mirror:
+class Mirror(Struct, frozen=True):
     """A copy of `share` (0 to 1) of the requests goes there; its response is thrown away."""
 
     authority: str
     share: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cors:
+class Cors(Struct, frozen=True):
     """Cross-origin answers (Fetch standard §3.2). `*` in a list means anything.
 
     An origin may hold one wildcard, as in `https://*.example.com`. `max_age` is in seconds.
@@ -219,8 +207,7 @@ class Cors:
     max_age: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """What happens to a request and its response on the way, of a rule or of one backend.
 
     Order: CORS, redirect (ends the request), request edit, rewrite, mirrors; on the way back
@@ -235,8 +222,7 @@ class Filters:
     cors: Cors | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """When a request is sent again beyond what is always safe. Budget and body cap are outside.
 
     `limit` counts retries after the first try; None leaves it to budget and timeout, 0 turns
@@ -257,8 +243,7 @@ class Retry:
     redraw: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """How many retries a service may get from one proxy: `ratio` of the first tries within
     the last `ttl` seconds, and `min_per_second` besides. Always in force."""
 
@@ -267,8 +252,7 @@ class Budget:
     ttl: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Timeouts and retries. None: not said here; 0: said to be without. Seconds.
 
     `request` is the whole request, retries included, to the end of the response; `attempt`
@@ -286,8 +270,7 @@ class Policy:
     retry: Retry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """A weighted target of a rule. Weights are relative within the rule; 0 gets nothing.
 
     `refused` says why this backend may never serve ("" where it may): its share fails.
@@ -301,8 +284,7 @@ class Backend:
     source: Source | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderMatch:
+class HeaderMatch(Struct, frozen=True):
     """One header condition; `value` is exact text or, with `regex`, a full-match pattern."""
 
     name: str
@@ -310,8 +292,7 @@ class HeaderMatch:
     regex: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QueryMatch:
+class QueryMatch(Struct, frozen=True):
     """One condition on the first value of a query parameter, decoded; as HeaderMatch."""
 
     name: str
@@ -319,8 +300,7 @@ class QueryMatch:
     regex: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A condition on a request head: all given parts must hold. The empty match holds always.
 
     `path_prefix` covers whole segments (Gateway API), `path_start` any text (Istio). `sni` are
@@ -341,8 +321,7 @@ class Match:
     also: Match | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One entry of a route table: any of `matches` (none: always) -> weighted backends.
 
     `policy` is what the rule's object says, `defaults` what the Service says; the overlay of a
@@ -361,8 +340,7 @@ class Rule:
     failure: int = 503
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """A ServiceProfile's condition: a tree of all, any and not over path and method, or status.
 
     Exactly one field is set, except that path and method may stand together (both must hold).
@@ -379,16 +357,14 @@ class Condition:
     negated: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseClass:
+class ResponseClass(Struct, frozen=True):
     """Which responses of a route class count as failure (or explicitly as success)."""
 
     condition: Condition
     is_failure: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RouteClass:
+class RouteClass(Struct, frozen=True):
     """An overlay on requests of one service: a name for metrics, classes, a timeout."""
 
     name: str
@@ -398,16 +374,14 @@ class RouteClass:
     retryable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """What a ServiceProfile says of one service: its route classes in order, first match wins."""
 
     source: Source
     routes: tuple[RouteClass, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What one original destination `ip:port` means to one client.
 
     A ClusterIP has `authority` and `rules`; a pod address has `endpoint` (and the authority
@@ -427,8 +401,7 @@ class Target:
     budget: Budget | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InboundPort:
+class InboundPort(Struct, frozen=True):
     """One port of this pod as its proxy should treat it."""
 
     port: int
@@ -436,8 +409,7 @@ class InboundPort:
     service_port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(Struct, frozen=True):
     """The inbound side of this pod: port protocols, profiles by authority, who may come."""
 
     ports: tuple[InboundPort, ...] = ()
@@ -445,8 +417,7 @@ class Inbound:
     require_tls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """Everything one proxy knows of the cluster. Immutable; `apply` gives the next one.
 
     `targets` holds what was subscribed to; `services` those that the targets' rules name.
@@ -472,8 +443,7 @@ class View:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """What changed for one proxy since its last version, complete and atomic.
 
     None as a value removes the entry; None as a field leaves it as it was.

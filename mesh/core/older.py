@@ -8,8 +8,9 @@ older proxy has none. Pure.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from mesh.core.model import Backend, Match, Protocol, Rule, Target, Update
 
@@ -62,9 +63,7 @@ def _match(match: Match) -> Match:
     if match.ignore_case:
         match = replace(match, path=None, path_prefix=None)
     unknown = {
-        field.name: getattr(_EMPTY, field.name)
-        for field in fields(Match)
-        if field.name not in _MATCH_1
+        name: getattr(_EMPTY, name) for name in Match.__struct_fields__ if name not in _MATCH_1
     }
     return replace(match, **unknown)
 

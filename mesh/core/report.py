@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 STEPS = 32  # buckets per doubling
 _FLOOR = 1e-6  # seconds; everything faster shares bucket 0
@@ -42,8 +43,7 @@ def quantile(buckets: Mapping[int, int], q: float) -> float | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesKey:
+class SeriesKey(Struct, frozen=True):
     """What one series counts. All values are names of objects, never text from a client.
 
     `apex` is the authority that was addressed (outbound) or served (inbound, where known);
@@ -65,8 +65,7 @@ class SeriesKey:
     tls: bool = False
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """Cumulative counts of one series. `open` is a gauge; bytes are of both directions.
 
     `born` and `last` are seconds on the proxy's monotonic clock: when the series was made
@@ -129,16 +128,14 @@ def merge(parts: Iterable[Counts]) -> Counts:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Struct, frozen=True):
     """One key with its counts, as it travels."""
 
     key: SeriesKey
     counts: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """All series of one proxy at one moment.
 
     `incarnation` changes when the proxy restarts (its counts start at 0 again); `at` is
@@ -154,8 +151,7 @@ class Report:
     leaf_not_after: float = 0.0  # unix seconds
 
 
-@dataclass(frozen=True, slots=True)
-class WindowReport:
+class WindowReport(Struct, frozen=True):
     """What one proxy did in a window: the answer's unit of destination's GET /v1/reports.
 
     `series` are increments (gauges as they are now); series that neither changed nor hold a
@@ -176,16 +172,14 @@ class WindowReport:
     incarnation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportsAnswer:
+class ReportsAnswer(Struct, frozen=True):
     """The body of GET /v1/reports?window=SECONDS on destination's admin port."""
 
     window: float
     reports: tuple[WindowReport, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyStatus:
+class ProxyStatus(Struct, frozen=True):
     """One connected proxy as destination sees it.
 
     `sent` is the newest version of its view that was sent, `acked` the newest in force;
@@ -203,16 +197,14 @@ class ProxyStatus:
     behind: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProxiesAnswer:
+class ProxiesAnswer(Struct, frozen=True):
     """The body of GET /v1/proxies on destination's admin port, with the bundle in force."""
 
     bundle_hash: str
     proxies: tuple[ProxyStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyAnswer:
+class ProxyAnswer(Struct, frozen=True):
     """What one proxy said to a person's question: JSON as text."""
 
     namespace: str
@@ -220,8 +212,7 @@ class ProxyAnswer:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
-class AskedAnswer:
+class AskedAnswer(Struct, frozen=True):
     """The body of GET /v1/ask on destination's admin port: the proxies that answered."""
 
     answers: tuple[ProxyAnswer, ...] = ()

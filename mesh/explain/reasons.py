@@ -7,7 +7,8 @@ the code that the proxy runs, and only the words are made here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+
+from msgspec.structs import replace
 
 from mesh.core.match import (
     CompilePattern,
@@ -65,10 +66,10 @@ def _single_parts(condition: Condition) -> list[Condition]:
     """The condition as conditions of one part each."""
     status = replace(Condition(), status_min=condition.status_min, status_max=condition.status_max)
     single = [
-        replace(Condition(), **{field.name: value})
-        for field in fields(condition)
-        if not field.name.startswith("status")
-        for value in (getattr(condition, field.name),)
+        replace(Condition(), **{name: value})
+        for name in Condition.__struct_fields__
+        if not name.startswith("status")
+        for value in (getattr(condition, name),)
         if value is not None
     ]
     return single if status == Condition() else [*single, status]

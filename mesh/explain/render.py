@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from mesh.core.model import Breaker, Budget, Endpoint, Policy
 from mesh.explain.decide import THE_SERVICE, Answer, Decision, Leaf, Tried
@@ -280,8 +281,8 @@ def _as_json(decision: Decision, source: str) -> dict[str, Any]:
         "route": decision.route or None,
         "backends": [_leaf_json(leaf) for leaf in decision.leaves],
         "timeoutSeconds": decision.timeout,
-        "policy": asdict(decision.policy),
-        "budget": asdict(decision.budget or Budget()),
+        "policy": to_builtins(decision.policy),
+        "budget": to_builtins(decision.budget or Budget()),
         "filters": list(decision.filters),
         "answer": _answer_json(decision.answer),
         "requireTls": list(decision.guarded),
@@ -316,7 +317,7 @@ def _leaf_json(leaf: Leaf) -> dict[str, Any]:
         "drawn": leaf.is_drawn,
         "source": leaf.source or None,
         "filters": list(leaf.filters),
-        "breaker": asdict(leaf.breaker) if leaf.breaker is not None else None,
+        "breaker": to_builtins(leaf.breaker) if leaf.breaker is not None else None,
         "endpoints": [
             {
                 "address": endpoint.address,

@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from mesh.explain.commands import explain
 from mesh.explain.decide import Decision, decide
@@ -52,7 +53,7 @@ def told(decision: Decision) -> Any:
     leaves = [
         replace(
             leaf,
-            endpoints=tuple(replace(e, address="", pod=e.pod) for e in leaf.endpoints),
+            endpoints=tuple(structs.replace(e, address="", pod=e.pod) for e in leaf.endpoints),
         )
         for leaf in decision.leaves
     ]

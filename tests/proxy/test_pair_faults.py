@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mesh.core.model import Backend, Endpoint, Protocol, Rule, Service, Source, Target
 from proxy.client_streams import ClientStreams

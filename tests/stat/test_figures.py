@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from mesh.core.report import WindowReport
 from mesh.stat.figures import NOTHING, Figures, figures_of, part_of

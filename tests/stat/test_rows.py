@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 import pytest
+from msgspec import structs
 
 from mesh.core import labels
 from mesh.core.report import Counts, Series, SeriesKey, WindowReport
@@ -60,7 +61,8 @@ def shop() -> Cluster:
     ]
     reports = [report for proxy in proxies if (report := proxy.window(NOW))]
     merged = [
-        replace(reports[n], series=reports[n].series + reports[n + 2].series) for n in range(2)
+        structs.replace(reports[n], series=reports[n].series + reports[n + 2].series)
+        for n in range(2)
     ]
     backends = [
         {"service": "catalogue-v1", "weight": "900m"},
@@ -101,11 +103,11 @@ def test_a_deployment_sums_what_came_into_its_pods() -> None:
 
 def test_what_the_kubelet_asks_is_not_in_the_figures() -> None:
     cluster = shop()
-    probes = replace(INBOUND, route=labels.PROBE_ROUTE, apex="")
+    probes = structs.replace(INBOUND, route=labels.PROBE_ROUTE, apex="")
     probed = ProxySim("web-1", rate=1, begin=0, end=1000, key=probes).window(NOW)
     assert probed is not None
     first, *others = cluster.reports
-    both = replace(first, series=first.series + probed.series)
+    both = structs.replace(first, series=first.series + probed.series)
 
     (web,) = rows_of(select("deploy"), replace(cluster, reports=[both, *others]))
 

@@ -169,6 +169,6 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 def _ask(
     choice: ClusterChoice, what: str, query: dict[str, str], namespace: str, pod: str
 ) -> list[Told]:
-    from mesh.explain.commands import ask
+    from mesh.explain.proxies import ask
 
     return ask(choice, what, query, namespace=namespace, pod=pod)

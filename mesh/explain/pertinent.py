@@ -3,7 +3,7 @@
 Parsing a folder of thousands of objects takes seconds, and a request is about a handful. So
 documents are chosen by the name of the Service that is asked for, then by what the chosen ones
 name: selectors, backends, profiles. Too many cost time, too few would cost the truth: what no
-Service answers in the chosen ones is asked again of all (`mesh.explain.commands`).
+Service answers in the chosen ones is asked again of all (`mesh.explain.answering`).
 """
 
 from __future__ import annotations

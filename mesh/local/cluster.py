@@ -29,12 +29,12 @@ import mesh
 from mesh.core.errors import MeshError
 from mesh.local.node import ranges as ranges_
 from mesh.local.node import record
+from mesh.local.node.netlink import Netlink
 from mesh.local.node.ranges import API_PORT, Ranges
 from mesh.local.node.rootfs import link_folders
 
 _STARTED_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 15.0
-_LINK_GONE_WITHIN = 5.0
 _TRIES = 8  # at finding ranges that nobody takes at the same moment
 _ROLES = ("mesh", "init", "proxy", "identity", "destination")
 _TOOLS = {"nft": "nftables"}
@@ -144,7 +144,6 @@ def up(state: Path | None = None, options: Options | None = None) -> Cluster:
         if lock is None:
             return _join(folder, options)
         _clean(folder)
-        _wait_for_link(folder)
         for attempt in range(_TRIES):
             config = _config(folder, _ranges(folder, options), lock) | {"images": images}
             cluster = _start(folder, config, lock, retry=attempt < _TRIES - 1)
@@ -202,8 +201,8 @@ def _answers(found: Cluster) -> bool:
 
 
 def _clean(folder: Path) -> None:
-    """What a killed run may have left: only files; the rest went with its namespaces."""
-    record.forget(folder)
+    """Remove what a run that has ended may have left: files, and perhaps its link."""
+    _sweep(folder)
     for entry in (folder / "run").iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -231,14 +230,23 @@ def _link(folder: Path) -> str:
     return f"mesh-{zlib.crc32(str(folder).encode()):08x}"
 
 
-def _wait_for_link(folder: Path) -> bool:
-    """The kernel removes a dead node's link, and its routes, a moment after its processes."""
-    deadline = time.monotonic() + _LINK_GONE_WITHIN
-    while Path("/sys/class/net", _link(folder)).exists():
-        if time.monotonic() > deadline:
-            return False
+def _sweep(folder: Path) -> None:
+    """Wait until a dying node is dead, then end its link and forget it. Needs the lock.
+
+    PID 1 lets go of the lock a moment before it has ended everybody else. The link's routes go
+    along with it. The kernel would remove it by itself once nothing needs the node's network any
+    more, which can take a minute: a connection whose other end was killed too waits that long.
+    """
+    deadline = time.monotonic() + _STOPPED_WITHIN
+    while record.living_pid(folder) is not None and time.monotonic() < deadline:
         time.sleep(0.005)
-    return True
+    _remove_link(folder)
+    record.forget(folder)
+
+
+def _remove_link(folder: Path) -> None:
+    with contextlib.suppress(OSError), Netlink() as netlink:
+        netlink.delete_link(_link(folder))
 
 
 def _python() -> dict[str, Any]:
@@ -298,19 +306,19 @@ def _start(folder: Path, config: dict[str, Any], lock: int, *, retry: bool) -> C
                 elif "ready" in fields:
                     return _cluster(folder, record.read(folder) or {})
                 elif fields.get("taken") and retry:
-                    _wait_for_link(folder)
+                    _end(folder, pid)
                     return None
                 else:
                     raise MeshError(f"mesh local up: {fields['error']}")
         raise MeshError(f"mesh local up: the daemon died at its start: {_last_words(folder)}")
     except BaseException:
-        _end(pid or record.living_pid(folder) or 0)
+        _end(folder, pid or record.living_pid(folder) or 0)
         raise
     finally:
         starter.wait()
 
 
-def _end(pid: int) -> None:
+def _end(folder: Path, pid: int) -> None:
     """Kill PID 1 of a node that did not come up, and wait until all of it is gone."""
     started = record.started_at(pid) if pid else ""
     deadline = time.monotonic() + _STOPPED_WITHIN
@@ -318,6 +326,7 @@ def _end(pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
+    _remove_link(folder)
 
 
 def _spawn_starter(
@@ -362,18 +371,25 @@ def down(state: Path | None = None) -> bool:
     """Stop the cluster; True when there was one. Its state stays for the next `up`."""
     _need_root()
     folder = _folder(state)
-    if not _held(folder):
-        record.forget(folder)
-        return False
+    was = _held(folder)
+    if was:
+        _stop(folder)
+    if (folder / "lock").exists():
+        with _lock(folder) as lock:
+            if lock is not None:  # else somebody starts it again already
+                _sweep(folder)
+    return was
+
+
+def _stop(folder: Path) -> None:
+    """End PID 1, and with it everything. Raises MeshError when something does not end."""
     pid = record.living_pid(folder)
     for number, seconds in ((signal.SIGTERM, _STOPPED_WITHIN), (signal.SIGKILL, _STOPPED_WITHIN)):
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if _wait_free(folder, seconds):
-            _wait_for_link(folder)
-            record.forget(folder)
-            return True
+            return
     raise MeshError(
         f"{folder}: something still holds {folder / 'lock'}: "
         f"end the process that `fuser {folder / 'lock'}` names"

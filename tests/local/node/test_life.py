@@ -97,10 +97,33 @@ def test_whatever_ends_it_nothing_stays_behind(state: Path, how: str) -> None:
         (child,) = Path(f"/proc/{found.pid}/task/{found.pid}/children").read_text().split()[:1]
         os.kill(int(child), signal.SIGKILL)
 
-    eventually(lambda: not traces(state))
-    assert cluster.status(state) is None
+    eventually(lambda: not traces(state) and cluster.status(state) is None)
     assert not cluster.down(state)
     assert rules() == before
+
+
+def test_a_connection_that_waits_for_the_dead_keeps_no_link(state: Path) -> None:
+    """An open socket in the node's network keeps it, and so its link, alive."""
+    found = cluster.up(state)
+    link = Path("/sys/class/net", cluster._link(state))
+    command = ["nsenter", f"--net=/proc/{found.pid}/ns/net", "sleep", "1000"]
+    with subprocess.Popen(command) as holder:
+        try:
+            eventually(lambda: _network(holder.pid) == _network(found.pid))
+            os.kill(found.pid, signal.SIGKILL)
+            eventually(lambda: record.living_pid(state) is None)
+            assert link.exists()
+
+            cluster.down(state)
+
+            assert not link.exists()
+            assert traces(state) == []
+        finally:
+            holder.kill()
+
+
+def _network(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
 
 
 def test_after_a_kill_the_next_up_goes_on_where_the_last_was(state: Path) -> None:

@@ -104,17 +104,13 @@ class DaemonSets:
         await self._owners.run()
 
     async def _reconcile(self, key: Key) -> float | None:
+        return await self._owners.reconcile(key, self._advance, self._status)
+
+    async def _advance(self, found: Object) -> str:
         owners = self._owners
-        found = owners.find(key)
-        if found is None or "deletionTimestamp" in found["metadata"]:
-            return None
-        wanted = is_wanted(found, self._node)
-        step = decide(found, owners.pods(found), wanted)
+        step = decide(found, owners.pods(found), is_wanted(found, self._node))
         owners.delete(found, step.delete)
-        failure = await owners.create(found, [new_pod(found)] if step.create else [])
-        found = owners.find(key)
-        if found is None:
-            return None
-        owners.publish(found, status(found, owners.pods(found), wanted, time.time()))
-        waits = float(found["spec"].get("minReadySeconds") or 0)
-        return 2.0 if failure else waits or None
+        return await owners.create(found, [new_pod(found)] if step.create else [])
+
+    def _status(self, found: Object, pods: list[Object]) -> Object:
+        return status(found, pods, is_wanted(found, self._node), time.time())

@@ -14,7 +14,7 @@ from typing import Any
 from mesh.core.errors import ApiError
 from mesh.local.api.server import Api
 from mesh.local.controllers.loop import Key, controller_of
-from mesh.local.controllers.owners import PodOwners, pod_from
+from mesh.local.controllers.owners import AGAIN, PodOwners, pod_from
 from mesh.local.controllers.pods import parse_time, ready_since
 from mesh.local.node.events import Recorder
 from mesh.local.node.podstatus import timestamp
@@ -213,7 +213,7 @@ class Jobs:
             return pause
         failure = await self._owners.create(job, [new_pod(job)] * max(0, wanted))
         if failure:
-            return 2.0
+            return AGAIN
         deadline = job["spec"].get("activeDeadlineSeconds")
         if deadline is None:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from mesh.core.errors import ApiError
@@ -40,6 +40,13 @@ def pod_from(owner: Object, template: Object) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
 
 
+AGAIN = 2.0  # seconds until pods that could not be made are tried again
+
+Advance = Callable[[Object], Awaitable[str]]
+"""Takes one owner a step on: makes and ends pods; gives what kept one from being made."""
+Status = Callable[[Object, list[Object]], Object]
+
+
 class PodOwners:
     """All objects of one kind, each with its pods: watches them and keeps the shell's chores."""
 
@@ -74,6 +81,19 @@ class PodOwners:
         for found in self._api.store.scan(self.resource, pod["metadata"]["namespace"]):
             if matches(found["spec"]["selector"], pod["metadata"].get("labels")):
                 self._loop.add(key_of(found))
+
+    async def reconcile(self, key: Key, advance: Advance, status: Status) -> float | None:
+        """One step of the owner of this key, and its status after it; seconds until the next."""
+        found = self.find(key)
+        if found is None or "deletionTimestamp" in found["metadata"]:
+            return None
+        failure = await advance(found)
+        found = self.find(key)
+        if found is None:
+            return None
+        self.publish(found, status(found, self.pods(found)))
+        least = float(found["spec"].get("minReadySeconds") or 0)
+        return AGAIN if failure else least or None
 
     def find(self, key: Key) -> Object | None:
         """The owner of this key as it is now."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mesh.local.api.server import Api
 from mesh.local.controllers.loop import Key, matches
-from mesh.local.controllers.owners import PodOwners, pod_from
+from mesh.local.controllers.owners import AGAIN, PodOwners, pod_from
 from mesh.local.controllers.pods import available_at, deletion_rank, is_active, ready_since
 from mesh.local.node.events import Recorder
 from mesh.local.node.podstatus import timestamp
@@ -96,7 +96,7 @@ class ReplicaSets:
         now = time.time()
         owners.publish(replica_set, status(replica_set, pods, now=now, failure=failure))
         if failure:
-            return 2.0
+            return AGAIN
         return _next_available(replica_set, pods, now)
 
     async def _scale(self, replica_set: Object, pods: list[Object]) -> str:

@@ -139,17 +139,14 @@ class StatefulSets:
         await self._owners.run()
 
     async def _reconcile(self, key: Key) -> float | None:
+        return await self._owners.reconcile(key, self._advance, self._status)
+
+    async def _advance(self, found: Object) -> str:
         owners = self._owners
-        found = owners.find(key)
-        if found is None or "deletionTimestamp" in found["metadata"]:
-            return None
-        now = time.time()
-        step = decide(found, owners.pods(found), now)
+        step = decide(found, owners.pods(found), time.time())
         failure = await owners.create(found, (new_pod(found, number) for number in step.create))
         owners.delete(found, step.delete)
-        found = owners.find(key)
-        if found is None:
-            return None
-        owners.publish(found, status(found, owners.pods(found), now))
-        waits = float(found["spec"].get("minReadySeconds") or 0)
-        return 2.0 if failure else waits or None
+        return failure
+
+    def _status(self, found: Object, pods: list[Object]) -> Object:
+        return status(found, pods, time.time())

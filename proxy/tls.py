@@ -66,7 +66,7 @@ class TlsLink:
         flusher: Flusher,
         opened: Callable[[TlsLink, BaseException | None], None],
         *,
-        server_name: str | None = None,
+        server_name: bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
         self._in = ssl.MemoryBIO()

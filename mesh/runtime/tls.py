@@ -13,7 +13,8 @@ import hashlib
 import re
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,7 +24,9 @@ from mesh.core.names import WorkloadId, is_dns_label, parse_identity_dns, parse_
 from mesh.runtime.bundle import hash_bundle, join_bundle, split_bundle
 
 __all__ = [
+    "asked_name",
     "client_context",
+    "end_of_life",
     "failure_reason",
     "hash_bundle",
     "is_dns_name",
@@ -51,6 +54,20 @@ _VERIFY_REASONS: Final = {
 }
 
 _CLOCK_REASONS: Final = ("certificate-not-yet-valid", "certificate-expired")
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
 
 
 class HasPeer(Protocol):
@@ -134,7 +151,7 @@ def peer_workload(peer: HasPeer, *, now: float | None = None) -> WorkloadId | No
         return None
     if dns and parse_identity_dns(dns[0]) != workload:
         return None
-    ends = ssl.cert_time_to_seconds(certificate["notAfter"])
+    ends = end_of_life(certificate)
     return workload if (time.time() if now is None else now) < ends else None
 
 
@@ -162,6 +179,14 @@ def server_name(identity: str) -> str:
     return f"id-{digest}.identity.mesh"
 
 
+def asked_name(identity: str) -> bytes:
+    """`server_name` as a client's socket wants it.
+
+    In bytes, since Python takes text through IDNA, whose tables cost every process 1.5 MB.
+    """
+    return server_name(identity).encode("ascii")
+
+
 def is_dns_name(name: str) -> bool:
     """Whether `name` fits a DNS SAN: lower case, 253 bytes, each label 63 (RFC 1035 §2.3.4)."""
     return len(name) <= 253 and all(is_dns_label(label) for label in name.split("."))
@@ -185,7 +210,7 @@ def prove_leaf(client: ssl.SSLContext, server: ssl.SSLContext, expected: Workloa
     """
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        client.wrap_bio(to_client, to_server, server_side=False, server_hostname="self"),
+        client.wrap_bio(to_client, to_server, server_side=False, server_hostname=b"self"),
         server.wrap_bio(to_server, to_client, server_side=True),
     )
     try:
@@ -202,7 +227,19 @@ def prove_leaf(client: ssl.SSLContext, server: ssl.SSLContext, expected: Workloa
                 "wrong-identity", f"expected a leaf of {expected.uri()}, got another name"
             )
     certificate: Any = ends[0].getpeercert()
-    return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
+    return end_of_life(certificate)
+
+
+def end_of_life(certificate: Mapping[str, Any]) -> float:
+    """The notAfter of what `getpeercert` gave, in unix seconds.
+
+    Read here and not by `ssl.cert_time_to_seconds`, which loads strptime and calendar into
+    every proxy for it.
+    """
+    month, day, clock, year, _ = certificate["notAfter"].split()
+    hour, minute, second = map(int, clock.split(":"))
+    at = (int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second)
+    return datetime(*at, tzinfo=UTC).timestamp()
 
 
 def failure_reason(error: BaseException) -> str:

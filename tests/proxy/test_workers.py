@@ -219,7 +219,7 @@ async def test_a_further_worker_costs_little_memory(tmp_path: Path) -> None:
             shares = [proportional_memory(pid) for pid in proxy.children()[1:]]
 
     print("PSS of each worker in MiB:", [round(share / MIB, 1) for share in shares])
-    assert max(shares) <= 14 * 1000 * 1000  # 11 to 12.5 seen; 12 is what we want
+    assert max(shares) <= 12 * 1000 * 1000  # about 10.4 seen, compiled 9.9
 
 
 def proportional_memory(pid: int) -> int:

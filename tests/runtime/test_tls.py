@@ -7,6 +7,7 @@ import dataclasses
 import ipaddress
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,34 @@ def test_a_workload_with_an_overlong_name_is_known_by_its_uri(tmp_path: Path) ->
     assert tls.server_name(workload().dns()) == workload().dns()
     assert tls.is_dns_name(tls.server_name(long.dns()))
     assert tls.server_name(long.dns()) != tls.server_name(workload("b" * 100).dns())
+
+
+@pytest.mark.parametrize(
+    "end", ["Jan  1 00:00:00 2099 GMT", "Feb 29 23:59:59 2028 GMT", "Dec 31 12:00:07 2026 GMT"]
+)
+def test_the_end_of_a_certificate_is_read_as_python_reads_it(end: str) -> None:
+    assert tls.end_of_life({"notAfter": end}) == ssl.cert_time_to_seconds(end)
+
+
+def test_a_handshake_loads_no_tables_of_languages_and_calendars(tmp_path: Path) -> None:
+    """Every proxy would pay 1.5 MB for them."""
+    trust = TrustChain()
+    (tmp_path / "bundle").write_text(trust.bundle)
+    leaf = trust.leaf_file(tmp_path, workload())
+    program = (
+        "import sys; from pathlib import Path; from mesh.core import names\n"
+        "from mesh.runtime import tls; bundle, leaf = Path(sys.argv[1]).read_text(), sys.argv[2]\n"
+        "ends = tls.client_context(bundle, leaf), tls.server_context(bundle, leaf)\n"
+        "tls.prove_leaf(*ends, names.parse_identity_uri(sys.argv[3]))\n"
+        "print({'encodings.idna', 'unicodedata', '_strptime', 'calendar'} & set(sys.modules))"
+    )
+    arguments = (str(tmp_path / "bundle"), str(leaf), workload().uri())
+
+    said = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout == "set()\n"
 
 
 BAD_LEAVES: dict[str, Callable[[Path, TrustChain], Path]] = {

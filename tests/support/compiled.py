@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ PACKAGES: Final = ("mesh", "init", "proxy", "identity", "destination")
 
 def compiled_packages() -> Path:
     """The folder to import from. Raises BuildError with what the compiler said."""
-    files = [ROOT / "hatch_build.py", ROOT / "requirements" / "build.lock"]
+    files = [Path(__file__), ROOT / "hatch_build.py", ROOT / "requirements" / "build.lock"]
     files += [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     decides = {str(file.relative_to(ROOT)): file.read_bytes() for file in files}
     decides["python"] = sys.version.encode()
@@ -41,6 +42,7 @@ def _make(folder: Path) -> None:
     for package in PACKAGES:
         pure = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, folder / package, ignore=pure, dirs_exist_ok=True)
+        compileall.compile_dir(folder / package, quiet=1)  # as installers do: start and memory
 
 
 if __name__ == "__main__":

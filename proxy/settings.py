@@ -157,6 +157,7 @@ class Settings:
         "processes that serve traffic, 1 to 64",
         default="1",
         parse=parse_workers,
+        flag="--workers",
     )
     native_sidecar: bool = setting(
         "MESH_PROXY_NATIVE_SIDECAR",

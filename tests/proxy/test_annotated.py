@@ -112,6 +112,34 @@ async def test_opaque_ports_are_never_parsed(tmp_path: Path) -> None:
 def test_log_level_and_format_decide_the_first_line(
     level: str, form: str, line: str, tmp_path: Path
 ) -> None:
+    chosen = {"MESH_PROXY_LOG_LEVEL": level, "MESH_PROXY_LOG_FORMAT": form}
+
+    first = first_line([], tmp_path, chosen)
+
+    assert re.fullmatch(line, first), first
+
+
+def test_workers_are_a_flag_too(tmp_path: Path) -> None:
+    """It counts before the variable, which the injector writes."""
+    said = first_line(["--workers", "3"], tmp_path, {"MESH_PROXY_WORKERS": "2"})
+
+    assert said.endswith("workers=3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--workers=no"], '--workers: expected a number from 1 to 64, got "no"'),
+        (["--workers"], '--workers: expected a number from 1 to 64, got ""'),
+        (["--threads", "2"], 'expected --workers, got "--threads"'),
+    ],
+)
+def test_a_wrong_flag_is_told_in_a_line(arguments: list[str], line: str, tmp_path: Path) -> None:
+    assert first_line(arguments, tmp_path, {}) == line
+
+
+def first_line(arguments: list[str], folder: Path, chosen: dict[str, str]) -> str:
+    """What a proxy without a control plane says first."""
     ports = {
         f"MESH_PROXY_{name}_PORT": str(free_port()) for name in ("OUTBOUND", "INBOUND", "ADMIN")
     }
@@ -126,17 +154,20 @@ def test_log_level_and_format_decide_the_first_line(
         "MESH_TRUST_BUNDLE": TrustChain().bundle,
         "MESH_IDENTITY_ADDRESS": f"127.0.0.1:{free_port()}",
         "MESH_DESTINATION_ADDRESS": f"127.0.0.1:{free_port()}",
-        "MESH_TOKEN_FILE": str(tmp_path / "token"),
-        "MESH_KEY_DIR": str(tmp_path),
-        "MESH_STATE_DIR": str(tmp_path),
-        "MESH_PROXY_LOG_LEVEL": level,
-        "MESH_PROXY_LOG_FORMAT": form,
+        "MESH_TOKEN_FILE": str(folder / "token"),
+        "MESH_KEY_DIR": str(folder),
+        "MESH_STATE_DIR": str(folder),
+        **chosen,
     }
     proxy = subprocess.Popen(
-        [sys.executable, "-m", "proxy"], env=environ, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "proxy", *arguments],
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with proxy:
         assert proxy.stderr is not None
         first = proxy.stderr.readline().rstrip("\n")
-        proxy.kill()
-    assert re.fullmatch(line, first), first
+        proxy.terminate()
+        proxy.stderr.read()
+    return first

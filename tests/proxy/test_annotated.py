@@ -157,6 +157,7 @@ def first_line(arguments: list[str], folder: Path, chosen: dict[str, str]) -> st
         "MESH_TOKEN_FILE": str(folder / "token"),
         "MESH_KEY_DIR": str(folder),
         "MESH_STATE_DIR": str(folder),
+        "MESH_PROXY_NATIVE_SIDECAR": "enabled",  # it waits for nobody when it is told to end
         **chosen,
     }
     proxy = subprocess.Popen(

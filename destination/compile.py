@@ -13,6 +13,7 @@ from typing import TypeVar
 from destination.endpoints import Cluster
 from destination.facts import Key
 from destination.fragments import (
+    GrantFragment,
     GroupFragment,
     Outcome,
     Ref,
@@ -24,6 +25,7 @@ from destination.route_status import Winners, judge_route, reject_route
 from destination.snapshot import Port, Reach, Snapshot, Unit
 from destination.store import ROUTES, Store, Touched
 from destination.unit import compile_unit
+from mesh.core.model import Verdict
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -128,6 +130,8 @@ def _lone_outcome(store: Store, ref: Ref) -> Outcome | None:
         return reject_route(fragment)
     if isinstance(fragment, GroupFragment):
         return Outcome(verdict_of(fragment.problems), fragment.problems)
+    if isinstance(fragment, GrantFragment) and fragment.problems:  # else it is gateways' as well
+        return Outcome(Verdict.PARTIAL, fragment.problems)
     return None
 
 

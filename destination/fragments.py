@@ -201,6 +201,22 @@ class RouteFragment:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantFragment:
+    """A ReferenceGrant, as far as it is about Services. `names` holds "" for all of them."""
+
+    ref: Ref
+    source: Source
+    sources: frozenset[tuple[str, str, str]]  # group, kind, namespace
+    names: frozenset[str]
+    problems: tuple[Problem, ...] = ()
+
+    def permits(self, route: RouteFragment, service: Key) -> bool:
+        group = route.ref.resource.partition(".")[2]
+        source = (group, route.source.kind, route.ref.namespace)
+        return source in self.sources and bool(self.names & {"", service[1]})
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedFragment:
     """An object that cannot be compiled at all; it takes part in nothing."""
 
@@ -211,7 +227,7 @@ class RejectedFragment:
 
 
 Acting = SplitFragment | ProfileFragment
-Fragment = Acting | RouteFragment | GroupFragment | RejectedFragment
+Fragment = Acting | RouteFragment | GroupFragment | GrantFragment | RejectedFragment
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,57 +8,24 @@ namespace leads to a Service there only with a grant, or where that Service is i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 from msgspec import structs
 
-from destination.facts import Key, Namespace, Object, as_list, as_mapping, as_text, key_of
-from destination.fragments import REF_NOT_PERMITTED, BackendRef, RouteFragment, RouteRule
+from destination.facts import Key, Namespace
+from destination.fragments import (
+    REF_NOT_PERMITTED,
+    BackendRef,
+    GrantFragment,
+    RouteFragment,
+    RouteRule,
+)
 from mesh.core.model import Filters
 from mesh.core.names import service_authority
 
-_ANY: Final = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One ReferenceGrant, as far as it is about Services. `names` holds "" for all of them."""
-
-    namespace: str
-    name: str
-    sources: frozenset[tuple[str, str, str]]  # group, kind, namespace
-    names: frozenset[str]
-
-    def permits(self, route: RouteFragment, service: Key) -> bool:
-        group = route.ref.resource.partition(".")[2]
-        source = (group, route.source.kind, route.ref.namespace)
-        return source in self.sources and bool(self.names & {_ANY, service[1]})
-
-
-def read_grant(obj: Object) -> Grant:
-    """Read a ReferenceGrant; what does not read of it grants nothing."""
-    spec = as_mapping(obj.get("spec"))
-    namespace, name = key_of(obj)
-    sources = [as_mapping(item) for item in as_list(spec.get("from"))]
-    targets = [as_mapping(item) for item in as_list(spec.get("to"))]
-    return Grant(
-        namespace=namespace,
-        name=name,
-        sources=frozenset(
-            (as_text(item.get("group")), as_text(item.get("kind")), as_text(item.get("namespace")))
-            for item in sources
-        ),
-        names=frozenset(
-            as_text(item.get("name"))
-            for item in targets
-            if item.get("kind") == "Service" and item.get("group") in ("", "core", None)
-        ),
-    )
-
 
 def find_forbidden(
-    route: RouteFragment, namespaces: Mapping[str, Namespace], grants: Iterable[Grant]
+    route: RouteFragment, namespaces: Mapping[str, Namespace], grants: Iterable[GrantFragment]
 ) -> frozenset[Key]:
     """The Services that a route names and may not lead to."""
     home = route.ref.namespace
@@ -78,7 +45,7 @@ def find_forbidden(
         service
         for service in asked
         if not any(
-            grant.namespace == service[0] and grant.permits(route, service) for grant in grants
+            grant.ref.namespace == service[0] and grant.permits(route, service) for grant in grants
         )
     )
 

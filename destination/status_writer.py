@@ -15,7 +15,7 @@ from destination.fragments import Outcome, Ref
 from destination.live import LiveCluster
 from destination.route_conditions import route_status_of
 from destination.status import event_of, message_of, status_of
-from destination.store import ROUTES, SERVICES
+from destination.store import GRANTS, ROUTES, SERVICES
 from mesh.core.errors import ApiError
 from mesh.kube.client import KubeClient
 from mesh.kube.lease import Lease
@@ -38,7 +38,7 @@ class StatusWriter:
         self._queue: dict[Ref, None] = {}
         self._woken = asyncio.Event()
         # Resources whose CRD has no status, or one that is another controller's.
-        self._without_status = set(RESOURCES) - {UDP_ROUTES}
+        self._without_status = {*RESOURCES, GRANTS} - {UDP_ROUTES}
         self._told: dict[Ref, str] = {}  # what the last event of an object said
         self.written = 0
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from destination.dialects.gateway import read_route
+from destination.dialects.gateway_grants import read_grant
 from destination.dialects.linkerd import read_service_profile
 from destination.dialects.smi import ROUTE_GROUPS, read_traffic_split
 from destination.dialects.smi_groups import read_route_group
@@ -35,13 +36,14 @@ from destination.facts import (
 from destination.fragments import (
     MALFORMED,
     Fragment,
+    GrantFragment,
     ProfileFragment,
     Ref,
     RejectedFragment,
     RouteFragment,
     SplitFragment,
 )
-from destination.grants import Grant, find_forbidden, read_grant
+from destination.grants import find_forbidden
 from mesh.core import labels
 from mesh.core.model import Endpoint, Problem, Severity, Source
 
@@ -93,6 +95,7 @@ _READERS: Final[dict[str, Callable[..., Fragment]]] = {
     SMI_SPLITS: read_traffic_split,
     ROUTE_GROUPS: read_route_group,
     **dict.fromkeys(ROUTES, read_route),
+    GRANTS: read_grant,
     **dict.fromkeys(RESOURCES, read_undone),
 }
 
@@ -156,7 +159,7 @@ class Store:
         self.services: dict[Key, ServiceFacts] = {}
         self.slices: dict[Key, Slice] = {}
         self.fragments: dict[Ref, Fragment] = {}
-        self.grants: dict[Key, Grant] = {}
+        self.grants: dict[Ref, GrantFragment] = {}
         self.seen: dict[Ref, Seen] = {}
         # pod -> its endpoints by address, port and zone, as `endpoints` described them
         self.described: dict[Key, dict[tuple[str, int, str], Endpoint]] = {}
@@ -198,8 +201,6 @@ class Store:
             self._put_slice(key_of(obj), None if deleted else _read(read_slice, obj), touched)
         elif resource == SERVICES:
             self._put_service(key_of(obj), None if deleted else _read(read_service, obj), touched)
-        elif resource == GRANTS:
-            self._put_grant(key_of(obj), None if deleted else _read(read_grant, obj), touched)
         elif resource == "namespaces":
             namespace = None if deleted else _read(read_namespace, obj)
             self._put_namespace(key_of(obj)[1], namespace, touched)
@@ -237,10 +238,6 @@ class Store:
         return find_forbidden(route, self.namespaces, self.grants.values())
 
     # -- by kind --------------------------------------------------------------------------
-
-    def _put_grant(self, key: Key, new: Grant | None, touched: Touched) -> None:
-        if _swap(self.grants, key, new):
-            self._touch_routes_into(key[0], touched)
 
     def _touch_routes_into(self, namespace: str, touched: Touched) -> None:
         """The Services with objects that lead into a namespace."""
@@ -357,6 +354,8 @@ class Store:
         if isinstance(fragment, SplitFragment):
             for group in fragment.groups:
                 (self._users_of.link if is_new else self._users_of.unlink)(group, fragment.ref)
+        if isinstance(fragment, GrantFragment):
+            _swap(self.grants, fragment.ref, fragment if is_new else None)
 
     def _link_leaf(self, leaf: Key, apex: Key, is_new: bool) -> None:
         if is_new:
@@ -376,6 +375,8 @@ class Store:
         touched.services.update(_targets(fragment))
         if isinstance(fragment, SplitFragment):  # splits onto its apex say that they are not it
             touched.services |= self.apexes_of.get(fragment.apex, set())
+        if isinstance(fragment, GrantFragment):
+            self._touch_routes_into(fragment.ref.namespace, touched)
         for ref in self._users_of.get(fragment.ref, ()):
             touched.services.update(_targets(self.fragments[ref]))
 

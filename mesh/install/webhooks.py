@@ -14,7 +14,7 @@ from mesh.install.rbac import UNDONE
 from mesh.install.values import Values
 
 Manifest = dict[str, Any]
-_GATEWAY: Final = ["httproutes", "grpcroutes", "tlsroutes", "tcproutes"]
+_GATEWAY: Final = ["httproutes", "grpcroutes", "tlsroutes", "tcproutes", "referencegrants"]
 _API: Final = "admissionregistration.k8s.io/v1"
 
 

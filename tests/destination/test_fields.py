@@ -22,7 +22,7 @@ from mesh.core import labels
 from mesh.core.model import Problem
 from mesh.install.crds import linkerd_crds, smi_crds
 from mesh.install.gateway_crds import gateway_crds
-from tests.destination.world import Object, World, deployed, service
+from tests.destination.world import Object, World, deployed, namespace, service
 
 # A name that other kinds may refer to, and that says nothing by itself.
 LABELS = r"spec[.]matches\[\d+\][.]name"
@@ -138,6 +138,18 @@ SMI = "split.smi-spec.io/v1alpha4"
 SPLIT = sample(SMI, "TrafficSplit", "s", {"service": "web", "backends": WEIGHTS, "matches": GROUPS})
 OTHER = {"service": "web", "allocation": WEIGHTS}
 GROUP = sample("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup", "g", {"matches": [REQUEST]})
+GRANT = load("""
+from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: team}]
+to: [{group: "", kind: Service, name: api}]
+""")
+GUEST = load("""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: guest, namespace: team}
+spec:
+  parentRefs: [{group: "", kind: Service, name: front}]
+  rules: [{backendRefs: [{name: api, namespace: shop, port: 80}]}]
+""")
 
 SAMPLES: list[dict[str, Any]] = [
     *with_filters("HTTPRoute", HTTP_RULE, HTTP_FILTERS),
@@ -150,6 +162,7 @@ SAMPLES: list[dict[str, Any]] = [
     sample("linkerd.io/v1alpha2", "TrafficSplit", "s", SPLIT["spec"]),
     sample("linkerd.io/v1alpha2", "TrafficSplit", "s", OTHER),
     GROUP,
+    sample("gateway.networking.k8s.io/v1", "ReferenceGrant", "g", GRANT),
     *(
         sample("policy.linkerd.io/v1beta3", "HTTPRoute", "route", found["spec"])
         for found in with_filters("HTTPRoute", HTTP_RULE, HTTP_FILTERS)
@@ -165,6 +178,7 @@ VERSIONS = {
     ("gateway.networking.k8s.io", "GRPCRoute"): ("v1alpha2", "v1"),
     ("gateway.networking.k8s.io", "TLSRoute"): ("v1alpha2", "v1alpha3", "v1"),
     ("gateway.networking.k8s.io", "TCPRoute"): ("v1alpha2", "v1"),
+    ("gateway.networking.k8s.io", "ReferenceGrant"): ("v1alpha2", "v1beta1", "v1"),
     ("policy.linkerd.io", "HTTPRoute"): ("v1alpha1", "v1beta1", "v1beta2", "v1beta3"),
 }
 CRDS = {
@@ -184,8 +198,16 @@ def schema_fields(schema: dict[str, Any], path: str) -> Iterator[str]:
         yield path
 
 
+def published_fields(kind: str) -> set[str]:
+    lines = [line.split() for line in PUBLISHED.read_text().splitlines()]
+    return {line[1] for line in lines if line and line[0] == kind}
+
+
 def fields_of(group: str, kind: str) -> set[str]:
-    tree = CRDS[group, kind]["spec"]["versions"][-1]["schema"]["openAPIV3Schema"]
+    crd = CRDS.get((group, kind)) or CRDS.get(("gateway.networking.k8s.io", kind))
+    if crd is None:
+        return published_fields(kind)
+    tree = crd["spec"]["versions"][-1]["schema"]["openAPIV3Schema"]
     return set(schema_fields(tree["properties"]["spec"], "spec"))
 
 
@@ -222,6 +244,9 @@ def changed(obj: dict[str, Any], path: str) -> dict[str, Any]:
 def world_with(obj: Object) -> World:
     ports = {"http": 80, "alt": 81}
     others = [GROUP, SPLIT] if obj["kind"] == "HTTPRouteGroup" else [GROUP]
+    if obj["kind"] == "ReferenceGrant":
+        asks = namespace("shop", **{"mesh/reference-grants": "required"})
+        others += [asks, service("front", ip="10.96.0.3", namespace="team"), GUEST]
     return World(
         [
             *deployed("web", ip="10.96.0.1", pod_ip="10.1.0.1", ports=ports),
@@ -256,7 +281,7 @@ def _reach(problem: Problem) -> str:
     return problem.path
 
 
-@pytest.mark.parametrize("key", CRDS, ids=lambda key: f"{key[1]}.{key[0]}")
+@pytest.mark.parametrize("key", VERSIONS, ids=lambda key: f"{key[1]}.{key[0]}")
 def test_the_samples_hold_every_field_of_the_schema(key: tuple[str, str]) -> None:
     group, kind = key
     held = {
@@ -281,7 +306,7 @@ def test_every_kind_that_acts_has_samples_and_versions_here() -> None:
         key
         for key, resource in RESOURCE_OF.items()
         if resource in OPTIONAL and resource not in RESOURCES
-    } - {("gateway.networking.k8s.io", "ReferenceGrant")}  # of which each field is a condition
+    }
 
     assert set(VERSIONS) == acting
     assert {(obj["apiVersion"].partition("/")[0], obj["kind"]) for obj in SAMPLES} == acting
@@ -339,8 +364,7 @@ def test_our_definitions_have_every_field_of_linkerds_and_smis(
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"])
 def test_our_definitions_have_every_published_field(kind: str) -> None:
     ours = fields_of("gateway.networking.k8s.io", kind)
-    lines = [line.split() for line in PUBLISHED.read_text().splitlines()]
-    published = [line[1] for line in lines if line and line[0] == kind]
+    published = published_fields(kind)
 
     assert len(published) > 10
     assert [

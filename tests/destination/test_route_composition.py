@@ -220,6 +220,32 @@ def test_a_grant_that_comes_and_goes_counts_at_once() -> None:
     assert (during, after, rules(found)[0].backends[0].refused) == ("", "RefNotPermitted", "")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("kind: Service", "kind: services", "spec.to[0].kind"),
+        ("kind: HTTPRoute", "kind: HttpRoutes", "spec.from[0].kind"),
+        ("networking.k8s.io,", "networking.k8s.io/v1,", "spec.from[0].group"),
+        (", namespace: shop}]", "}]", "spec.from[0]"),
+        ("  to: [{", "  too: [{", "spec.too"),
+    ],
+)
+def test_a_grant_that_nobody_can_mean_says_so(old: str, new: str, path: str) -> None:
+    found = granted(*load(GRANT.replace(old, new)))
+
+    outcome = found.outcome("referencegrants", "g", "far")
+
+    assert path in [problem.path for problem in outcome.problems]
+    assert rules(found)[0].backends[0].refused == "RefNotPermitted"
+
+
+def test_a_grant_for_gateways_is_theirs_and_gets_no_verdict() -> None:
+    text = GRANT.replace("kind: Service, name: other", "kind: Secret")
+    found = granted(*load(text.replace("HTTPRoute", "Gateway")))
+
+    assert not [ref for ref in found.snapshot.outcomes if ref.resource.startswith("reference")]
+
+
 def test_the_parent_of_a_consumers_route_needs_no_grant() -> None:
     space = namespace("shop", **{"mesh/reference-grants": "required"})
     back = "[{backendRefs: [{name: web, namespace: shop, port: 80}]}]"

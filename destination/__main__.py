@@ -65,7 +65,9 @@ async def main(settings: Settings) -> int:
     viewer = ViewerRoutes(
         review=kube.token_review,
         reports=reports,
-        proxies=lambda: ProxiesAnswer(hash_bundle(server.snapshot.bundle), server.proxy_statuses()),
+        proxies=lambda: ProxiesAnswer(
+            hash_bundle(server.snapshot.bundle), server.proxy_statuses(), live.watch_statuses()
+        ),
         ask=server.ask,
         mesh_namespace=settings.mesh_namespace,
     )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ from destination.snapshot import Reach, Snapshot
 from destination.store import OPTIONAL, Store, Touched
 from mesh.core import labels
 from mesh.core.errors import ApiError
+from mesh.core.report import WatchStatus
 from mesh.kube.client import KubeClient
 from mesh.kube.resources import Resource, find_resource
-from mesh.kube.watch import DEFAULT_TIMING, Batch, Watch, WatchTiming
+from mesh.kube.watch import DEFAULT_TIMING, Batch, Watch, WatchStats, WatchTiming
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,12 @@ class LiveCluster:
         self._pending = Touched()
         self._handle: asyncio.Handle | None = None
         self._next_at = 0.0
+        self._watches: dict[str, Watch] = {}
+
+    def watch_statuses(self) -> tuple[WatchStatus, ...]:
+        """How each kind that is followed comes in."""
+        now = time.monotonic()
+        return tuple(_status_of(name, watch.stats, now) for name, watch in self._watches.items())
 
     @property
     def waiting_for(self) -> list[str]:
@@ -148,6 +156,7 @@ class LiveCluster:
         """One kind, for ever; returns when the cluster does not have it (any more)."""
         watch = Watch(self._client, resource, shrink=slim, timing=self._timing, **selectors)
         relists = failures = events = 0
+        self._watches[name] = watch
         async with contextlib.aclosing(watch.batches()) as batches:
             async for batch in batches:
                 self._take_batch(name, batch)
@@ -157,6 +166,7 @@ class LiveCluster:
                 self._metrics.watch_events.labels(name).inc(stats.events - events)
                 relists, failures, events = stats.relists, stats.failures, stats.events
                 if batch.absent and name in _ROUTING:
+                    del self._watches[name]
                     return
 
     async def _follow_served(self, name: str) -> None:
@@ -203,6 +213,12 @@ class LiveCluster:
         gc.freeze()  # what is known now lives long: the collector need not look at it again
         log.info("cluster known services=%d pods=%d", len(snapshot.units), len(snapshot.pods))
         self._put_in_force(snapshot, reach)
+
+
+def _status_of(name: str, stats: WatchStats, now: float) -> WatchStatus:
+    silent = now - stats.last_contact if stats.last_contact else 0.0
+    thawed = now - stats.last_frozen if stats.frozen else 0.0
+    return WatchStatus(name, silent, stats.frozen, thawed)
 
 
 _POD_SPEC: Final = ("serviceAccountName", "nodeName", "hostNetwork", "restartPolicy")

@@ -111,6 +111,7 @@ class Facts:
     mesh_services: Read[list[Object]] = _UNREAD
     mesh_accounts: Read[list[Object]] = _UNREAD
     mesh_pods: Read[list[Object]] = _UNREAD
+    mesh_waits: Mapping[str, str] = field(default_factory=dict)  # as waits
     mesh_events: Read[list[Object]] = _UNREAD
     dry_run: Read[Object] = _UNREAD_OBJECT  # the annotated pod as admission gave it back
     proxies: Read[ProxiesAnswer] = field(default_factory=Read)

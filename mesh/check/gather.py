@@ -22,11 +22,11 @@ from mesh.check.catalogue import Mode
 from mesh.check.facts import Facts, Handshake, Read, Right, Skew
 from mesh.check.packages import find_clashes
 from mesh.check.trust import CERTIFICATE_KEY
-from mesh.check.waiting import ask_unready
+from mesh.check.waiting import ask_proxies, ask_roles
 from mesh.check.webhook import probe_namespace, probe_pod
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
-from mesh.core.report import ProxiesAnswer, ProxyStatus
+from mesh.core.report import ProxiesAnswer, ProxyStatus, WatchStatus
 from mesh.kube.client import KubeClient
 from mesh.kube.clock import measure_skew
 from mesh.kube.config import find_access
@@ -154,7 +154,7 @@ class _Gathering:
     async def _pods(self) -> None:
         """Those whose proxy is not ready are asked what it waits for."""
         pods = await read(lambda: self._client.list("pods", self._request.namespace))
-        self._values["waits"] = await ask_unready(self._client, pods.got or [])
+        self._values["waits"] = await ask_proxies(self._client, pods.got or [])
         self._values["pods"] = pods
 
     async def _refused(self) -> None:
@@ -225,6 +225,7 @@ class _Gathering:
         if pods.error is not None:
             self._values["proxies"] = Read(error=pods.error)
             return
+        self._values["mesh_waits"] = await ask_roles(self._client, pods.got or [])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._proxies, pods.got or [])
             tasks.start_soon(self._handshakes, pods.got or [], roots.got or {})
@@ -243,14 +244,15 @@ class _Gathering:
             pods=pods,
             port_forward=self._request.port_forward,
         )
-        bundle, found = "", list[ProxyStatus]()
+        bundle, found, watches = "", list[ProxyStatus](), list[WatchStatus]()
         for answer in answers:
             if answer.error is not None:
                 raise answer.error
             decoded = _proxies.decode(answer.body)
             bundle = decoded.bundle_hash or bundle
             found += decoded.proxies
-        return ProxiesAnswer(bundle, tuple(found))
+            watches += (msgspec.structs.replace(w, pod=answer.pod) for w in decoded.watches)
+        return ProxiesAnswer(bundle, tuple(found), tuple(watches))
 
     async def _handshakes(self, pods: Sequence[Object], roots: Object) -> None:
         bundle = str((roots.get("data") or {}).get(labels.TRUST_ROOTS_KEY) or "")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from mesh.check.facts import Facts, Read, Right
 from mesh.check.foreign import CRD_FLAGS
 from mesh.check.model import Category, Check, Fault, Severity
 from mesh.check.podtext import describe_pod
+from mesh.check.trust import anchors_are_valid, issuer_is_valid
 from mesh.core import labels
+from mesh.core.errors import ApiError, IdentityError
+from mesh.core.report import WatchStatus
 from mesh.kube.pods import is_finished, is_leaving, is_ready, labels_of, name_of
 from mesh.kube.resources import Object
 
 ROLES: Final = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 _INSTALL = "`mesh install | kubectl apply -f -`"
 _VERSION_KEY = "version"  # in ConfigMap mesh-config
+_DEAF: Final = 40.0  # seconds; a silent watch is begun anew after 28
+_LATELY: Final = 600.0  # seconds that a watch which froze is told
 
 
 def needed_rights(mesh_namespace: str) -> list[Right]:
@@ -97,8 +103,17 @@ def pods_are_ready(facts: Facts) -> Iterator[Fault]:
         for pod in mine:
             if not is_ready(pod):
                 yield _pod_fault(facts, pod, events, minor=any_ready)
+        if mine and not any_ready and role == labels.IDENTITY:
+            yield from _trust_faults(facts)
         if not mine:
             yield _no_pods(facts, role)
+
+
+def _trust_faults(facts: Facts) -> Iterator[Fault]:
+    """What keeps identity from starting, where it is the trust that it was given."""
+    for find in (anchors_are_valid, issuer_is_valid):
+        with contextlib.suppress(ApiError, IdentityError):
+            yield from find(facts)
 
 
 def _component(role: str) -> str:
@@ -109,7 +124,9 @@ def _pod_fault(facts: Facts, pod: Object, events: Sequence[Object], *, minor: bo
     where = f"-n {facts.mesh_namespace}"
     remedy = f"`kubectl {where} describe pod {name_of(pod)}`, `kubectl {where} logs {name_of(pod)}`"
     name = f"pod {facts.mesh_namespace}/{name_of(pod)}"
-    return Fault(name, describe_pod(pod, events), remedy, minor=minor)
+    said = facts.mesh_waits.get(f"{facts.mesh_namespace}/{name_of(pod)}")
+    what = describe_pod(pod, events) + (f"; it is {said}" if said else "")
+    return Fault(name, what, remedy, minor=minor)
 
 
 def _no_pods(facts: Facts, role: str) -> Fault:
@@ -143,6 +160,44 @@ def destination_answers(facts: Facts) -> Iterator[Fault]:
     yield Fault(
         f"Deployment {facts.mesh_namespace}/{labels.DESTINATION}", str(error), remedy, minor
     )
+
+
+def destination_hears(facts: Facts) -> Iterator[Fault]:
+    """Of every kind at least twice a minute, or destination asks anew by itself."""
+    if facts.proxies.error is not None:
+        return  # another check says so
+    for pod, watches in _by_pod(facts.proxies.value.watches).items():
+        deaf = [watch for watch in watches if watch.silent > _DEAF]
+        froze = [watch for watch in watches if watch.frozen and watch.thawed < _LATELY]
+        if deaf:
+            yield Fault(
+                f"pod {facts.mesh_namespace}/{pod}",
+                f"has heard nothing of {_kinds(deaf)} for {max(w.silent for w in deaf):.0f} s: "
+                "proxies go on with what they know and learn of no change",
+                "look for what keeps it from the API server (network policy, node, firewall): "
+                f"`kubectl -n {facts.mesh_namespace} logs {pod}`",
+            )
+        elif froze:
+            yield Fault(
+                f"pod {facts.mesh_namespace}/{pod}",
+                f"its watch of {_kinds(froze)} fell silent without an end; noticed "
+                f"{min(w.thawed for w in froze):.0f} s ago and begun anew",
+                "nothing is to be done at once; look for what drops connections between it and "
+                "the API server without closing them (a firewall, NAT, a load balancer)",
+                minor=True,
+            )
+
+
+def _by_pod(watches: Iterable[WatchStatus]) -> dict[str, list[WatchStatus]]:
+    found: dict[str, list[WatchStatus]] = {}
+    for watch in watches:
+        found.setdefault(watch.pod, []).append(watch)
+    return found
+
+
+def _kinds(watches: Sequence[WatchStatus]) -> str:
+    names = [watch.resource.partition(".")[0] for watch in watches]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def may_look(facts: Facts) -> Iterator[Fault]:
@@ -183,6 +238,7 @@ CONTROL_PLANE: Final = Category(
         ),
         Check("you may read traffic figures", may_look, Severity.WARNING),
         Check("destination answers", destination_answers, retryable=True),
+        Check("destination hears from the API server", destination_hears, retryable=True),
         Check("control plane and command have one version", versions_agree, Severity.WARNING),
     ),
 )

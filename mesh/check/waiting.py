@@ -1,4 +1,4 @@
-"""What proxies that are not ready say they wait for, from their own /ready."""
+"""What proxies and the control plane say they wait for while not ready, at their own /ready."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import anyio
 from mesh.core import labels
 from mesh.core.errors import ApiError
 from mesh.kube.client import KubeClient
-from mesh.kube.pods import is_finished, is_leaving, is_meshed, is_proxy_ready, name_of, namespace_of
+from mesh.kube.pods import (
+    is_finished,
+    is_leaving,
+    is_meshed,
+    is_proxy_ready,
+    is_ready,
+    name_of,
+    namespace_of,
+)
 from mesh.kube.resources import Object
 
 MOST: Final = 8  # proxies that are asked: what keeps one waiting mostly keeps all
@@ -18,28 +26,38 @@ _SECONDS: Final = 2.0
 _LONGEST: Final = 300  # characters of an answer
 
 
-async def ask_unready(client: KubeClient, pods: Sequence[Object]) -> dict[str, str]:
+async def ask_proxies(client: KubeClient, pods: Sequence[Object]) -> dict[str, str]:
     """`namespace/pod` -> what its proxy says; proxies that do not answer are left out."""
-    unready = [
+    unready = [pod for pod in pods if is_meshed(pod) and not is_proxy_ready(pod)]
+    return await _ask(client, unready, labels.ADMIN_PORT)
+
+
+async def ask_roles(client: KubeClient, pods: Sequence[Object]) -> dict[str, str]:
+    """The same of the control plane's own pods."""
+    unready = [pod for pod in pods if not is_ready(pod)]
+    return await _ask(client, unready, labels.CONTROL_ADMIN_PORT)
+
+
+async def _ask(client: KubeClient, pods: Sequence[Object], port: int) -> dict[str, str]:
+    there = [
         pod
         for pod in pods
-        if is_meshed(pod)
-        and not (is_finished(pod) or is_leaving(pod) or is_proxy_ready(pod))
-        and (pod.get("status") or {}).get("podIP")
+        if not (is_finished(pod) or is_leaving(pod)) and (pod.get("status") or {}).get("podIP")
     ]
     said: dict[str, str] = {}
 
     async def ask(pod: Object) -> None:
-        place = f"{name_of(pod)}:{labels.ADMIN_PORT}"
+        place = f"{name_of(pod)}:{port}"
         path = f"/api/v1/namespaces/{namespace_of(pod)}/pods/{place}/proxy/ready"
         try:
             with anyio.move_on_after(_SECONDS):
                 await client.raw("GET", path, seconds=_SECONDS)
         except ApiError as error:
             if error.code == 503 and error.message.startswith("waiting for "):
-                said[f"{namespace_of(pod)}/{name_of(pod)}"] = error.message.strip()[:_LONGEST]
+                words = "; ".join(error.message.split("\n")).strip("; ")
+                said[f"{namespace_of(pod)}/{name_of(pod)}"] = words[:_LONGEST]
 
     async with anyio.create_task_group() as tasks:
-        for pod in unready[:MOST]:
+        for pod in there[:MOST]:
             tasks.start_soon(ask, pod)
     return said

@@ -197,11 +197,26 @@ class ProxyStatus(Struct, frozen=True):
     behind: float = 0.0
 
 
+class WatchStatus(Struct, frozen=True):
+    """How a destination hears of one kind. `silent`: seconds since the API server's last word.
+
+    `frozen` counts streams that fell silent without an end; the last was noticed `thawed`
+    seconds ago. `pod` is filled in by whoever asked it.
+    """
+
+    resource: str
+    silent: float
+    frozen: int = 0
+    thawed: float = 0.0
+    pod: str = ""
+
+
 class ProxiesAnswer(Struct, frozen=True):
     """The body of GET /v1/proxies on destination's admin port, with the bundle in force."""
 
     bundle_hash: str
     proxies: tuple[ProxyStatus, ...] = ()
+    watches: tuple[WatchStatus, ...] = ()
 
 
 class ProxyAnswer(Struct, frozen=True):

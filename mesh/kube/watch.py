@@ -66,7 +66,8 @@ class WatchStats:
     failures: int = 0
     frozen: int = 0
     events: int = 0
-    last_contact: float = 0.0  # time.monotonic() of the last byte
+    last_contact: float = 0.0  # time.monotonic() of the last word of the server
+    last_frozen: float = 0.0  # time.monotonic() when the last frozen stream was noticed
 
 
 @dataclass(slots=True)
@@ -154,6 +155,7 @@ class Watch:
         path = self.resource.path(self.namespace)
         self.stats.resumes += 1
         async with self.client.stream(path, params=params, read_timeout=silence) as pieces:
+            self.stats.last_contact = time.monotonic()
             rest = b""
             async for piece in pieces:
                 self.stats.last_contact = time.monotonic()
@@ -187,7 +189,9 @@ class Watch:
     async def _wait_after(self, error: ApiError) -> None:
         """Decide what the failure means for the next turn, and wait with full jitter."""
         self.stats.failures += 1
-        self.stats.frozen += error.reason == "TimedOut"
+        if error.reason == "TimedOut":
+            self.stats.frozen += 1
+            self.stats.last_frozen = time.monotonic()
         if error.code in (404, 410) or error.reason in ("Expired", "Gone"):
             self._version = ""
         if error.code == 410 and self._failed == 0:

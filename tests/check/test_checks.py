@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from mesh.check import foreign
 from mesh.check.catalogue import Mode, categories_of
 from mesh.check.facts import Clash, Facts, Handshake, Read, Skew
 from mesh.check.model import Result, Verdict, judge
 from mesh.core import labels
-from mesh.core.report import ProxiesAnswer
+from mesh.core.report import ProxiesAnswer, WatchStatus
 from mesh.inject.certs import make_serving
 from mesh.install.gateway_crds import NAMES
 from mesh.kube.client import NO_CREDENTIALS, UNREACHABLE, UNTRUSTED
@@ -83,6 +84,11 @@ def refused(message: str) -> Object:
     """What the controller says of a pod that it could not make."""
     about = {"kind": "ReplicaSet", "namespace": "shop", "name": "web-7d9"}
     return {"involvedObject": about, "message": message, "lastTimestamp": "2027-01-15T07:59:00Z"}
+
+
+def watches(*found: WatchStatus) -> Callable[[ProxiesAnswer], ProxiesAnswer]:
+    named = tuple(replace_struct(watch, pod="mesh-destination-1") for watch in found)
+    return lambda answer: replace_struct(answer, watches=named)
 
 
 OLD = TrustChain(now=NOW - 4000 * 86400)
@@ -154,6 +160,30 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         "pod mesh/mesh-destination-7d9-abc: Pending, ImagePullBackOff: container destination: "
         'Back-off pulling image "mesh:9"',
         "kubectl -n mesh describe pod mesh-destination-7d9-abc",
+    ),
+    (
+        "a control-plane pod that says what it waits for",
+        replace(
+            changed("mesh_pods", set_at(1, control_pod(labels.DESTINATION, ready=False))),
+            mesh_waits={"mesh/mesh-destination-7d9-abc": "waiting for the first list of pods"},
+        ),
+        Verdict.ERROR,
+        "not ready; it is waiting for the first list of pods",
+        "kubectl -n mesh logs mesh-destination-7d9-abc",
+    ),
+    (
+        "a destination that is cut off",
+        changed("proxies", watches(WatchStatus("pods", 41.0), WatchStatus("services", 55.0))),
+        Verdict.ERROR,
+        "pod mesh/mesh-destination-1: has heard nothing of pods, services for 55 s",
+        "kubectl -n mesh logs mesh-destination-1",
+    ),
+    (
+        "a watch that froze lately",
+        changed("proxies", watches(WatchStatus("pods", 3.0, frozen=1, thawed=90.0))),
+        Verdict.WARNING,
+        "pod mesh/mesh-destination-1: its watch of pods fell silent without an end; noticed 90 s",
+        "drops connections",
     ),
     (
         "a role scaled to nothing",
@@ -463,6 +493,24 @@ def test_one_broken_pod_beside_a_ready_one_is_a_warning() -> None:
         pods.append(control_pod(labels.INJECT, ready=False))
 
     assert only(changed("mesh_pods", add)).verdict is Verdict.WARNING
+
+
+def test_an_identity_that_does_not_start_for_its_trust_says_so_where_all_else_ends() -> None:
+    facts = replace(
+        changed("mesh_pods", set_at(0, control_pod(labels.IDENTITY, ready=False))),
+        issuer=Read(issuer_secret(OLD)),
+    )
+
+    result = run(facts)["pods of the control plane are ready"]
+
+    assert result.ends_all
+    assert "Secret mesh/mesh-identity-issuer: " in " ".join(map(str, result.faults))
+
+
+def test_a_watch_that_froze_long_ago_is_forgotten() -> None:
+    froze = WatchStatus("pods", 3.0, frozen=2, thawed=601.0)
+
+    assert run(changed("proxies", watches(froze))) == {}
 
 
 def test_a_second_anchor_that_ended_is_a_warning_while_the_first_holds() -> None:

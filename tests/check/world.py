@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec.structs
+
 from mesh.check.facts import Facts, Read, Skew
 from mesh.check.foreign import CRD_FLAGS
 from mesh.core import labels
@@ -107,7 +109,7 @@ def status(pod: str, **more: Any) -> ProxyStatus:
         leaf_not_after=NOW + 3600,
         connected=600.0,
     )
-    return replace(good, **more)
+    return msgspec.structs.replace(good, **more)
 
 
 def issuer_secret(chain: TrustChain) -> Object:

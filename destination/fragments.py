@@ -54,6 +54,7 @@ CONFLICTED: Final = "Conflicted"
 BACKEND_NOT_FOUND: Final = "BackendNotFound"
 INVALID_KIND: Final = "InvalidKind"
 REF_NOT_PERMITTED: Final = "RefNotPermitted"
+UNREACHABLE: Final = "UnreachableRule"
 NOTES: Final = frozenset((ACCEPTED_SPELLING, RESOLVED_NAME, NOT_RECURSIVE, IGNORED_FIELD))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from destination.attach import attached_routes, attaches, clients_of, govern
+from destination.attach import Governing, attached_routes, attaches, clients_of, govern
 from destination.facts import Key, ServiceFacts, ServicePort
 from destination.fragments import (
     BACKEND_NOT_FOUND,
@@ -13,6 +13,7 @@ from destination.fragments import (
     NO_MATCHING_PARENT,
     NOT_HTTP,
     REF_NOT_PERMITTED,
+    UNREACHABLE,
     BackendRef,
     Outcome,
     Parent,
@@ -22,6 +23,7 @@ from destination.fragments import (
     RouteKind,
     verdict_of,
 )
+from destination.hidden import Cover, Place, find_hidden
 from destination.protocols import port_protocol
 from destination.store import Store
 from mesh.core.model import Problem, Protocol, Severity, Source, Verdict
@@ -46,26 +48,36 @@ def _reasons(fragment: RejectedFragment) -> tuple[Problem, ...]:
 
 
 class Winners:
-    """Which route comes first on each Service port, by its clients; found once per port for all
-    routes that are judged together."""
+    """Which routes are in force on each Service port, by its clients, and which of their rules are
+    never met; found once per port for all routes that are judged together."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[tuple[Key, int], dict[str, RouteFragment]] = {}
+        self._known: dict[tuple[Key, int], Mapping[str, Governing]] = {}
+        self._hidden: dict[tuple[Key, int, str], Mapping[Place, Cover]] = {}
 
     def first(self, service: ServiceFacts, port: ServicePort, clients: str) -> RouteFragment:
         """The oldest route of the kind that acts. There must be one for these clients."""
+        return self._governing(service, port)[clients].routes[0]
+
+    def hidden(
+        self, service: ServiceFacts, port: ServicePort, clients: str
+    ) -> Mapping[Place, Cover]:
+        """The rules of routes in force that are never met."""
+        key = (service.key, port.number, clients)
+        if key not in self._hidden:
+            self._hidden[key] = find_hidden(self._governing(service, port)[clients])
+        return self._hidden[key]
+
+    def _governing(self, service: ServiceFacts, port: ServicePort) -> Mapping[str, Governing]:
         key = (service.key, port.number)
         if key not in self._known:
-            self._known[key] = self._find(service, port)
-        return self._known[key][clients]
-
-    def _find(self, service: ServiceFacts, port: ServicePort) -> dict[str, RouteFragment]:
-        store = self._store
-        fragments = (store.fragments[ref] for ref in store.objects_of.get(service.key, ()))
-        routes = [item for item in fragments if isinstance(item, RouteFragment)]
-        governing = govern(attached_routes(routes, service, port), service)
-        return {clients: found.routes[0] for clients, found in governing.items()}
+            fragments = (
+                self._store.fragments[ref] for ref in self._store.objects_of.get(service.key, ())
+            )
+            routes = [item for item in fragments if isinstance(item, RouteFragment)]
+            self._known[key] = govern(attached_routes(routes, service, port), service)
+        return self._known[key]
 
 
 def judge_route(store: Store, route: RouteFragment, winners: Winners) -> Outcome | None:
@@ -75,6 +87,7 @@ def judge_route(store: Store, route: RouteFragment, winners: Winners) -> Outcome
     references = list(_reference_problems(store, route))
     problems = [*route.problems, *references]
     parents: list[ParentOutcome] = []
+    accepted: list[Parent] = []
     winner: Source | None = None
     for parent in route.parents:
         reason, message, other = _acceptance(store, winners, route, parent)
@@ -85,21 +98,51 @@ def judge_route(store: Store, route: RouteFragment, winners: Winners) -> Outcome
             winner = winner or other
         else:
             problems += _unread_problems(store, route, parent, path)
+            accepted.append(parent)
         parents.append(_parent_outcome(route, parent, reason, message, references))
-    accepted = [
-        parent
-        for parent, result in zip(route.parents, parents, strict=True)
-        if result.accepted == _ACCEPTED
-    ]
+    covers = _covers(store, winners, route, accepted)
+    problems += [_never_met(route, index, cover) for index, cover in covers.items()]
+    if covers and len(covers) == len(route.rules):
+        winner = next(iter(covers.values()))[0].source
     services = ", ".join(dict.fromkeys(_print(parent.service) for parent in accepted))
-    if accepted:
-        named = [problem for problem in problems if problem.severity is not Severity.ERROR]
-        verdict = Verdict.PARTIAL if len(named) < len(problems) else verdict_of(problems)
-    else:
-        services = _print(route.parents[0].service)
-        verdict = Verdict.SHADOWED if winner is not None else Verdict.REJECTED
+    verdict = _verdict(problems, bool(accepted) and len(covers) < len(route.rules), winner)
     shadowed_by = winner if verdict is Verdict.SHADOWED else None
+    services = services or _print(route.parents[0].service)
     return Outcome(verdict, tuple(problems), services, shadowed_by, tuple(parents))
+
+
+def _verdict(problems: list[Problem], acts: bool, winner: Source | None) -> Verdict:
+    """`acts`: some of the route does; `winner` goes before all of it, or before it somewhere."""
+    if not acts:
+        return Verdict.SHADOWED if winner is not None else Verdict.REJECTED
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return Verdict.PARTIAL
+    return verdict_of(problems)
+
+
+def _covers(
+    store: Store, winners: Winners, route: RouteFragment, parents: Iterable[Parent]
+) -> dict[int, Cover]:
+    """The rules that are never met wherever the route acts, each with one that goes before it."""
+    found: list[dict[int, Cover]] = []
+    for parent in parents:
+        service = store.services[parent.service]
+        clients = clients_of(route, service)
+        for port in service.ports:
+            if attaches(parent, service, port) and not _winner(winners, route, service, port):
+                hidden = winners.hidden(service, port, clients)
+                places = ((route.ref, rule.index) for rule in route.rules)
+                found.append({place[1]: hidden[place] for place in places if place in hidden})
+    if not found:
+        return {}
+    return {index: cover for index, cover in found[0].items() if all(index in f for f in found)}
+
+
+def _never_met(route: RouteFragment, index: int, cover: Cover) -> Problem:
+    other, number = cover
+    name = f"rules[{number}]" if other is route else f"{other.source}#{number}"
+    message = f"this rule is never met: {name} is tried before it and has the same matches"
+    return Problem(route.source, f"spec.rules[{index}]", UNREACHABLE, message)
 
 
 def _parent_outcome(

@@ -8,6 +8,7 @@ meant; one whose filter cannot be done answers with an error (HTTPRouteFilter, E
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from destination.fragments import (
     MALFORMED,
     NO_WEIGHT,
     NOT_SUPPORTED,
+    UNREACHABLE,
     Parent,
     RejectedFragment,
     RouteFragment,
@@ -55,6 +57,9 @@ _RULE: Final = {
 _GROUPS: Final = ("", "core")
 _LINKERD: Final = "policy.linkerd.io"
 _MOST_RULES: Final = 128
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_HOSTNAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")  # RFC 1123
+_IPV4: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 
 def read_route(
@@ -156,9 +161,16 @@ def _hostnames(reader: Reader, kind: RouteKind) -> tuple[str, ...]:
         message = "means nothing for a Service as parent; match the Host header instead"
         reader.warn("spec.hostnames", IGNORED_FIELD, message)
         return ()
-    texts = [as_text(name).lower() for name in names]
-    if not all(texts):
-        reader.reject("spec.hostnames", MALFORMED, "expected names such as db.example.com")
+    texts = []
+    for index, name in enumerate(names):
+        text = as_text(name).lower()
+        if _HOSTNAME.fullmatch(text) and not _IPV4.fullmatch(text):
+            texts.append(text)
+        else:
+            message = f"expected a name such as db.example.com or *.example.com, got {shown(name)}"
+            reader.warn(f"spec.hostnames[{index}]", INVALID_VALUE, f"{message}: it is never met")
+    if not texts:
+        reader.reject("spec.hostnames", MALFORMED, "none of these is the name of a server")
     return tuple(texts)
 
 
@@ -175,7 +187,8 @@ def _rules(
     if len(items) > _MOST_RULES:
         reader.reject("spec.rules", MALFORMED, f"expected at most {_MOST_RULES} rules")
         return (), ()
-    rules, dropped = [], []
+    rules: list[RouteRule] = []
+    dropped: list[int] = []
     for index, value in enumerate(items):
         path = f"spec.rules[{index}]"
         if not isinstance(value, dict):
@@ -185,6 +198,9 @@ def _rules(
         rule = _rule(reader, kind, value, index, names, annotated, cluster_domain)
         if rule is None:
             dropped.append(index)
+        elif rules and kind in (RouteKind.TLS, RouteKind.TCP):
+            message = f"this rule is never met: rules[{rules[0].index}] takes every connection"
+            reader.warn(path, UNREACHABLE, message)
         else:
             rules.append(rule)
     return tuple(rules), tuple(dropped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from destination.status import verdict_text
 from mesh.core.model import (
     Backend,
     HeaderMatch,
@@ -104,8 +105,8 @@ def test_ties_go_to_the_oldest_route_and_then_by_name() -> None:
     )
 
     assert names(found) == ["web", "web-v2", "web-v1"]
-    verdicts = [found.outcome("httproutes", name).verdict for name in "abc"]
-    assert verdicts == [Verdict.EFFECTIVE] * 3
+    verdicts = [verdict_text(found.outcome("httproutes", name)) for name in "abc"]
+    assert verdicts == [*["Shadowed by HTTPRoute/shop/c"] * 2, "Effective"]
 
 
 def test_a_grpc_route_orders_by_service_then_method_then_headers() -> None:

@@ -62,6 +62,7 @@ _REMEDIES: Final = {
     fragments.SHADOWED: "merge the two objects, or remove one",
     fragments.OVERRULED: "keep one of the two",
     fragments.CONFLICTED: "keep one kind of route on this port",
+    fragments.UNREACHABLE: "make its matches more specific, or remove it",
     fragments.NO_SUCH_GROUP: "correct the name, or add the HTTPRouteGroup",
     fragments.INVALID_BUDGET: "write a ratio up to 1000 and a ttl from 1s to 60s",
     fragments.INVALID_VALUE: "write what is expected",

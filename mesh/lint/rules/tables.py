@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from destination.fragments import Ref, RouteFragment, RouteRule
+from destination.fragments import UNREACHABLE, Ref, RouteFragment, RouteRule
 from destination.snapshot import Snapshot
 from destination.store import Store
 from mesh.core.match import compile_matches
@@ -33,10 +33,12 @@ def find_table_faults(
             items[ref] = item
     hidden = _hidden_rules(snapshot)
     for ref, item in items.items():
+        outcome = snapshot.outcomes.get(ref)
+        said = {problem.path for problem in outcome.problems} if outcome is not None else set()
         route = store.fragments.get(ref)
         if isinstance(route, RouteFragment):
             for rule in route.rules:
-                yield from _rule_faults(item, route, rule, hidden)
+                yield from _rule_faults(item, route, rule, hidden, said)
         elif item.kind == "Service":
             yield from _service_faults(item, store)
     yield from find_time_faults(items, store, snapshot)
@@ -48,17 +50,19 @@ def _rule_faults(
     route: RouteFragment,
     rule: RouteRule,
     hidden: Mapping[tuple[Source, int], Rule],
+    said: Collection[str],
 ) -> Iterator[Finding]:
+    """`said`: the paths that the compiler has a word on."""
     path = f"spec.rules[{rule.index}]"
     cover = hidden.get((route.source, rule.index))
-    if cover is not None:
+    if cover is not None and path not in said:
         name = (
             f"{cover.source}#{cover.index}"
             if cover.source != route.source
             else (f"rules[{cover.index}]")
         )
         yield _finding(
-            item, path, "UnreachableRule",
+            item, path, UNREACHABLE,
             f"this rule is never met: {name} is tried before it and met by all of its requests",
             "make its matches more specific, or remove it", Level.ERROR,
         )  # fmt: skip

@@ -1,0 +1,140 @@
+"""A rule that is never met says so in the status of its route, and names what goes before it."""
+
+from __future__ import annotations
+
+import pytest
+
+from destination.fragments import Outcome
+from destination.status import verdict_text
+from mesh.core.model import Verdict
+from tests.destination.routing import V1, V2, names, route, rules, world
+
+OLD = "2025-01-01T00:00:00Z"
+SAME = "matches: [{path: {value: /x}, method: GET}]"
+APART = "matches: [{path: {value: /y}}]"
+
+
+def never_met(outcome: Outcome) -> dict[str, str]:
+    return {p.path: p.message for p in outcome.problems if p.reason == "UnreachableRule"}
+
+
+def test_a_route_of_which_every_match_is_an_older_ones_is_shadowed_by_it() -> None:
+    found = world(
+        route(f"[{{{SAME}, {V1}}}]", name="late"), route(f"[{{{SAME}, {V2}}}]", created=OLD)
+    )
+
+    outcome = found.outcome("httproutes", "late")
+
+    assert names(found)[0] == "web-v2"
+    assert verdict_text(outcome) == "Shadowed by HTTPRoute/shop/web"
+    assert never_met(outcome) == {
+        "spec.rules[0]": "this rule is never met: HTTPRoute/shop/web#0 is tried before it and has "
+        "the same matches"
+    }
+    assert [parent.accepted for parent in outcome.parents] == ["Accepted"]
+    assert found.outcome("httproutes", "web").verdict is Verdict.EFFECTIVE
+
+
+def test_a_route_without_matches_hides_a_younger_one_without_any() -> None:
+    found = world(route(f"[{{{V1}}}]", name="late"), route(f"[{{{V2}}}]", created=OLD))
+
+    assert verdict_text(found.outcome("httproutes", "late")) == "Shadowed by HTTPRoute/shop/web"
+
+
+def test_what_a_route_has_besides_still_acts() -> None:
+    found = world(
+        route(f"[{{{SAME}, {V1}}}, {{{APART}, {V1}}}]", name="late"),
+        route(f"[{{{SAME}, {V2}}}]", created=OLD),
+    )
+
+    outcome = found.outcome("httproutes", "late")
+
+    assert outcome.verdict is Verdict.PARTIAL
+    assert list(never_met(outcome)) == ["spec.rules[0]"]
+
+
+def test_a_second_rule_with_the_same_matches_is_said() -> None:
+    outcome = world(route(f"[{{{SAME}, {V1}}}, {{{SAME}, {V2}}}]")).outcome("httproutes", "web")
+
+    assert outcome.verdict is Verdict.PARTIAL
+    assert "rules[0] is tried before it" in never_met(outcome)["spec.rules[1]"]
+
+
+def test_one_match_that_is_its_own_is_enough() -> None:
+    both = "matches: [{path: {value: /x}, method: GET}, {path: {value: /y}}]"
+    found = world(
+        route(f"[{{{both}, {V1}}}]", name="late"), route(f"[{{{SAME}, {V2}}}]", created=OLD)
+    )
+
+    assert found.outcome("httproutes", "late").verdict is Verdict.EFFECTIVE
+
+
+def test_a_route_that_is_hidden_on_one_of_its_ports_only_acts() -> None:
+    on_http = "{group: '', kind: Service, name: web, port: 80}"
+    found = world(
+        route(f"[{{{SAME}, {V1}}}]", name="late"),
+        route(f"[{{{SAME}, {V2}}}]", created=OLD, parent=on_http),
+    )
+
+    assert found.outcome("httproutes", "late").verdict is Verdict.EFFECTIVE
+
+
+def test_clients_of_another_namespace_have_a_table_of_their_own() -> None:
+    found = world(
+        route(f"[{{{SAME}, {V1}}}]", name="consumer", namespace="team"),
+        route(f"[{{{SAME}, {V2}}}]", created=OLD),
+    )
+
+    assert never_met(found.outcome("httproutes", "consumer", "team")) == {}
+
+
+def test_it_acts_as_soon_as_the_older_one_goes() -> None:
+    late, old = route(f"[{{{SAME}, {V1}}}]", name="late"), route(f"[{{{SAME}, {V2}}}]", created=OLD)
+    found = world(late, old)
+
+    found.put(old, deleted=True)
+
+    assert found.outcome("httproutes", "late").verdict is Verdict.EFFECTIVE
+
+
+def test_of_tls_routes_with_one_server_name_the_older_counts() -> None:
+    found = world(
+        route(f"[{{{V1}}}]", kind="TLSRoute", name="late", hostnames=["DB.example"]),
+        route(f"[{{{V2}}}]", kind="TLSRoute", created=OLD, hostnames=["db.example", "a.example"]),
+    )
+
+    assert verdict_text(found.outcome("tlsroutes", "late")) == "Shadowed by TLSRoute/shop/web"
+    assert found.outcome("tlsroutes", "web").verdict is Verdict.EFFECTIVE
+
+
+@pytest.mark.parametrize(("kind", "more"), [("TCPRoute", {}), ("TLSRoute", {"hostnames": ["a"]})])
+def test_connections_have_one_rule_and_what_comes_after_is_said(
+    kind: str, more: dict[str, list[str]]
+) -> None:
+    found = world(route(f"[{{{V1}}}, {{{V2}}}]", kind=kind, **more))
+
+    outcome = found.outcome(f"{kind.lower()}s", "web")
+
+    assert outcome.verdict is Verdict.PARTIAL
+    assert list(never_met(outcome)) == ["spec.rules[1]"]
+
+
+@pytest.mark.parametrize("name", ["a.*.com", "1.2.3.4", "*", "a_b.example", "", "-a.example"])
+def test_what_is_no_name_of_a_server_is_said_and_means_nothing(name: str) -> None:
+    named = route(f"[{{{V1}}}]", kind="TLSRoute", hostnames=["db.example", name])
+
+    found = world(named)
+
+    outcome = found.outcome("tlsroutes", "web")
+    assert [problem.path for problem in outcome.problems] == ["spec.hostnames[1]"]
+    known = [
+        match.sni for rule in found.target("10.96.0.1:80").connections for match in rule.matches
+    ]
+    assert known == [("db.example",), ("",)]
+
+
+def test_a_tls_route_without_any_name_of_a_server_is_rejected() -> None:
+    found = world(route(f"[{{{V1}}}]", kind="TLSRoute", hostnames=["1.2.3.4"]))
+
+    assert found.outcome("tlsroutes", "web").verdict is Verdict.REJECTED
+    assert rules(found)[0].source is None

@@ -112,7 +112,7 @@ class IdentityClient:
                     address,
                     self._port,
                     ssl=context,
-                    server_hostname=self._server_name.encode("ascii"),  # see tls.asked_name
+                    server_hostname=self._server_name,  # as text: uvloop takes no bytes
                     limit=_MAX_HEAD,
                 )
         except (OSError, TimeoutError) as error:

@@ -39,9 +39,9 @@ class OwnCertifier:
         )
 
 
-async def make_own_request(key: Path, workload: WorkloadId) -> str:
+async def make_own_request(key: str, workload: WorkloadId) -> str:
     """Key and request without a child: this process has cryptography anyway."""
-    return make_request(key, workload.uri())
+    return make_request(Path(key), workload.uri())
 
 
 def follow(credentials: Credentials, trust: Trust) -> None:

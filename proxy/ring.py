@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from hashlib import blake2b
 from typing import Final, Generic, TypeVar
 
+from mesh.core.digest import sha256
 from mesh.core.model import HashKey
 from proxy import guard
 from proxy.http1 import Request
@@ -69,4 +69,4 @@ def read_key(request: Request, key: HashKey) -> bytes | None:
 
 
 def _place(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+    return int.from_bytes(sha256(data).digest()[:8], "big")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import monotonic
 
 from mesh.core.errors import IdentityError
@@ -33,7 +33,7 @@ LEAF = "credentials.pem"  # in the key folder, which is memory; the first child 
 class SharedCredentials:
     """The leaf that the first child keeps, read anew whenever it says so."""
 
-    def __init__(self, workload: WorkloadId, leaf: Path, *, mesh_namespace: str) -> None:
+    def __init__(self, workload: WorkloadId, leaf: str, *, mesh_namespace: str) -> None:
         self.identity = workload.dns(mesh_namespace)
         self.bundle = ""
         self.not_after = 0.0
@@ -113,7 +113,7 @@ class Worker:
             settings.trust_domain, settings.pod_namespace, settings.service_account
         )
         self._credentials = SharedCredentials(
-            workload, Path(settings.key_dir) / LEAF, mesh_namespace=settings.mesh_namespace
+            workload, os.path.join(settings.key_dir, LEAF), mesh_namespace=settings.mesh_namespace
         )
         self.discovery = Relayed(settings, link, self._credentials)
         self.path = DataPath(

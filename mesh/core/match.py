@@ -7,11 +7,13 @@ path is what stands before `?`; header names compare without case, parameters wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Protocol
-from urllib.parse import unquote_plus
+from typing import Final, Protocol
 
 from mesh.core.model import Condition, HeaderMatch, Match, QueryMatch, ResponseClass, RouteClass
+
+_ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
 
 # Pattern -> a function that says whether a whole text matches it. Raises ValueError.
 CompilePattern = Callable[[str], Callable[[str], bool]]
@@ -62,9 +64,19 @@ def parameter(query: str, name: str) -> str | None:
     """The first value of a query parameter, decoded, or None when there is none."""
     for pair in query.split("&"):
         key, _, value = pair.partition("=")
-        if (key == name or unquote_plus(key) == name) and pair:
-            return unquote_plus(value)
+        if (key == name or _decoded(key) == name) and pair:
+            return _decoded(value)
     return None
+
+
+def _decoded(text: str) -> str:
+    """A name or value of a form (WHATWG URL §5.1), as `urllib.parse.unquote_plus` reads it, which
+    with what it imports costs each proxy 0.4 MB."""
+    return _ESCAPES.sub(_text_of, text.replace("+", " "))
+
+
+def _text_of(escapes: re.Match[str]) -> str:
+    return bytes.fromhex(escapes[0].replace("%", "")).decode("utf-8", "replace")
 
 
 def compile_condition(condition: Condition, pattern: CompilePattern) -> HeadTest:

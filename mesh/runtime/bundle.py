@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Final
+
+from mesh.core.digest import sha256
 
 MAX_BUNDLE: Final = 64 * 1024  # bytes; one environment variable holds at most 128 KiB
 
@@ -55,8 +56,8 @@ def hash_bundle(pem: str) -> str:
         certificates = split_bundle(pem)
     except ValueError:
         return ""
-    digests = sorted(hashlib.sha256(der).digest() for der in certificates)
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+    digests = sorted(sha256(der).digest() for der in certificates)
+    return sha256(b"".join(digests)).hexdigest()
 
 
 def stamp_bundle(pem: str, version: int) -> str:

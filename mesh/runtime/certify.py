@@ -13,13 +13,13 @@ import random
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mesh.core import labels
 from mesh.core.errors import IdentityError
 from mesh.core.names import WorkloadId, split_authority
 from mesh.runtime import tls
+from mesh.runtime.tls import FilePath
 
 CERTIFICATES_PATH: Final = "/v1/certificates"
 MAX_ANSWER: Final = 512 * 1024
@@ -51,7 +51,7 @@ class IdentityClient:
         self,
         *,
         address: str,
-        token_file: Path,
+        token_file: FilePath,
         trust_domain: str = labels.TRUST_DOMAIN,
         mesh_namespace: str = labels.MESH_NAMESPACE,
     ) -> None:
@@ -63,7 +63,7 @@ class IdentityClient:
 
     async def certify(self, csr: str, bundle: str) -> Issued:
         """Send token and CSR to one replica after another until one answers."""
-        body = json.dumps({"token": await self._token(), "csr": csr}).encode()
+        body = json.dumps({"token": self._token(), "csr": csr}).encode()
         context = tls.client_context(bundle, None, (labels.ALPN_IDENTITY,))
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
@@ -74,9 +74,10 @@ class IdentityClient:
             ) from error
         return _read_answer(status, answer)
 
-    async def _token(self) -> str:
+    def _token(self) -> str:
         try:
-            token = self._token_file.read_text("ascii").strip()
+            with open(self._token_file, encoding="ascii") as file:
+                token = file.read().strip()
         except (OSError, ValueError) as error:
             raise IdentityError("token-missing", f"service account token: {error}") from error
         if not token:

@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import mesh
@@ -30,6 +29,7 @@ from mesh.runtime import tls
 from mesh.runtime.bundle import choose_bundle, hash_bundle, is_older
 from mesh.runtime.certify import Certifier, IdentityClient
 from mesh.runtime.settings import setting
+from mesh.runtime.tls import FilePath
 
 RENEW_AT: Final = 0.70  # of the leaf's remaining life
 RENEW_JITTER: Final = 0.05  # of that point
@@ -44,7 +44,7 @@ _CHILD_SECONDS: Final = 20.0
 log = logging.getLogger(__name__)
 
 # Makes a P-256 key (PKCS#8 PEM) in the given file, 0600, and gives the CSR in PEM.
-MakeRequest = Callable[[Path, WorkloadId], Awaitable[str]]
+MakeRequest = Callable[[str, WorkloadId], Awaitable[str]]
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,20 @@ class TrustSettings:
         default=f"{labels.IDENTITY}.{labels.MESH_NAMESPACE}.svc.{labels.CLUSTER_DOMAIN}"
         f":{labels.IDENTITY_PORT}",
     )
-    token_file: Path = setting(
+    token_file: str = setting(
         "MESH_TOKEN_FILE",
         "the projected service account token with audience mesh-identity",
         default="/var/run/secrets/mesh/token",
-        parse=Path,
     )
-    key_dir: Path = setting(
+    key_dir: str = setting(
         "MESH_KEY_DIR",
         "a folder in memory for the private key",
         default="/var/run/mesh/keys",
-        parse=Path,
     )
-    state_dir: Path = setting(
+    state_dir: str = setting(
         "MESH_STATE_DIR",
         "a folder on disk for bundles pushed later",
         default="/var/run/mesh/state",
-        parse=Path,
     )
 
 
@@ -95,8 +92,8 @@ class Credentials:
         workload: WorkloadId,
         certifier: Certifier,
         bundle: str,
-        key_dir: Path,
-        state_dir: Path,
+        key_dir: FilePath,
+        state_dir: FilePath,
         mesh_namespace: str = labels.MESH_NAMESPACE,
         make_request: MakeRequest | None = None,
         clock: Callable[[], float] = time.time,
@@ -112,9 +109,9 @@ class Credentials:
         self._certifier = certifier
         self._make_request = make_request or run_request_child
         self._clock = clock
-        self._key_dir = key_dir
-        self._leaf = key_dir / "credentials.pem"
-        self._store = BundleStore(state_dir / "bundle.pem", given=bundle)
+        self._key_dir = os.fspath(key_dir)
+        self._leaf = os.path.join(key_dir, "credentials.pem")
+        self._store = BundleStore(os.path.join(state_dir, "bundle.pem"), given=bundle)
         self.bundle = self._store.load()
         self._contexts: dict[tuple[str, tuple[str, ...]], ssl.SSLContext] = {}
         self._callbacks: list[Callable[[], None]] = []
@@ -215,20 +212,20 @@ class Credentials:
     # -- leaf -------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
-        key = self._key_dir / "key.pem"
+        key = os.path.join(self._key_dir, "key.pem")
         try:
             prepare_key_dir(self._key_dir)
             csr = await self._make_request(key, self.workload)
             issued = await self._certifier.certify(csr, self.bundle)
-            candidate = self._key_dir / "candidate.pem"
-            write_private(candidate, key.read_text("ascii") + issued.chain)
+            candidate = os.path.join(self._key_dir, "candidate.pem")
+            write_private(candidate, _read_text(key, "ascii") + issued.chain)
             if hash_bundle(issued.bundle) and not is_older(issued.bundle, than=self.bundle):
                 bundle = issued.bundle
             else:
                 bundle = self.bundle
             not_after = self._prove(candidate, bundle)
-            candidate.replace(self._leaf)
-            key.unlink()
+            os.replace(candidate, self._leaf)
+            os.unlink(key)
         except OSError as error:
             raise IdentityError("key-dir", f"{self._key_dir}: {error}") from error
         self._accept(not_after)
@@ -266,7 +263,7 @@ class Credentials:
 
     def _restore(self) -> None:
         """Go on with the leaf of an earlier run of this container, if it still proves us."""
-        if self.not_after or not self._leaf.exists():
+        if self.not_after or not os.path.exists(self._leaf):
             return
         try:
             not_after = self._prove(self._leaf, self.bundle)
@@ -288,7 +285,7 @@ class Credentials:
             log.warning("leaf no longer verifies reason=%s", error.reason)
             self.renew_now()
 
-    def _prove(self, leaf: Path, bundle: str) -> float:
+    def _prove(self, leaf: str, bundle: str) -> float:
         return tls.prove_leaf(
             tls.client_context(bundle, leaf), tls.server_context(bundle, leaf), self.workload
         )
@@ -336,14 +333,14 @@ class Credentials:
 class BundleStore:
     """The last pushed bundle on disk, with the hash of the given one that it superseded."""
 
-    def __init__(self, path: Path, *, given: str) -> None:
-        self._path = path
+    def __init__(self, path: FilePath, *, given: str) -> None:
+        self._path = os.fspath(path)
         self._given = given
 
     def load(self) -> str:
         """The newer of the given and the stored bundle. A damaged file counts as none."""
         try:
-            head, _, stored = self._path.read_text("utf-8").partition("\n")
+            head, _, stored = _read_text(self._path, "utf-8").partition("\n")
         except (OSError, ValueError):
             return self._given
         words = dict(word.partition("=")[::2] for word in head.split())
@@ -355,36 +352,42 @@ class BundleStore:
         """Store atomically. A full disk costs a log line: the bundle is in force all the same."""
         head = f"# stored supersedes={hash_bundle(self._given)} sha256={hash_bundle(pem)}\n"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
             write_private(self._path, head + pem)
         except OSError as error:
             log.error("bundle not stored path=%s error=%s", self._path, error)
 
 
-def prepare_key_dir(folder: Path) -> None:
+def prepare_key_dir(folder: FilePath) -> None:
     """Make sure that the folder of the private key exists; 0700 when it is made here."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: FilePath, text: str) -> None:
     """Replace `path` by one rename with a file that only we can read."""
     # as tempfile would do it, which costs each proxy 0.8 MB
-    temporary = path.with_name(f".{path.name}-{os.urandom(6).hex()}")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}-{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        temporary.replace(path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise
 
 
-async def run_request_child(key: Path, workload: WorkloadId) -> str:
+def _read_text(path: str, encoding: str) -> str:
+    with open(path, encoding=encoding) as file:
+        return file.read()
+
+
+async def run_request_child(key: str, workload: WorkloadId) -> str:
     """Have `python -m mesh.pki.csr` make the key and give the CSR. Raises IdentityError."""
     environment = {"PYTHONPATH": _import_root(), "PATH": os.environ.get("PATH", os.defpath)}
-    command = (sys.executable, "-m", "mesh.pki.csr", str(key), workload.uri())
+    command = (sys.executable, "-m", "mesh.pki.csr", key, workload.uri())
     child = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -410,7 +413,7 @@ async def run_request_child(key: Path, workload: WorkloadId) -> str:
 
 
 def _import_root() -> str:
-    return str(Path(mesh.__file__).resolve().parents[1])
+    return os.path.dirname(os.path.dirname(os.path.realpath(mesh.__file__)))
 
 
 def _stamp(seconds: float) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.core.match import (
     compile_condition,
@@ -14,6 +17,7 @@ from mesh.core.match import (
     compile_names,
     compile_response_classes,
     is_failure,
+    parameter,
 )
 from mesh.core.model import Condition, HeaderMatch, Match, QueryMatch, ResponseClass, RouteClass
 
@@ -187,3 +191,8 @@ def test_server_names_are_exact_or_below_a_domain(
     assert test is not None
     assert test(name) is expected
     assert compile_names([Match(sni=names), Match()]) is None
+
+
+@given(st.text(alphabet="%+a4fEC3A9é \ud800"))
+def test_parameters_are_decoded_as_the_standard_library_does(text: str) -> None:
+    assert parameter(f"a={text}", "a") == unquote_plus(text)

@@ -163,9 +163,9 @@ class Identity:
                 trust_domain="cluster.local",
                 trust_bundle=await self.bundle(),
                 identity_address=f"{self.host}:{labels.IDENTITY_PORT}",
-                token_file=token_file,
-                key_dir=self.folder / f"{name}-keys",
-                state_dir=self.folder / f"{name}-state",
+                token_file=str(token_file),
+                key_dir=str(self.folder / f"{name}-keys"),
+                state_dir=str(self.folder / f"{name}-state"),
             )
         )
 

@@ -41,6 +41,7 @@ from proxy.detect import (
 )
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey, Pipeline
+from proxy.handshakes import Handshakes
 from proxy.heads import path_of
 from proxy.hop import Hop
 from proxy.http1 import COLLECT, COLON, CRLF, STRIP, Request, Response
@@ -49,9 +50,8 @@ from proxy.joining import Joining
 from proxy.lineage import Lineage
 from proxy.opening import MUTE, Opening
 from proxy.plan import CANONICAL
-from proxy.seams import Credentials, Discovery, Transport, peer_address, peer_host
+from proxy.seams import Credentials, Discovery, Transport, peer_address
 from proxy.settings import Settings
-from proxy.strikes import Strikes
 from proxy.telemetry import HttpSeries, Labels, TcpSeries, Telemetry
 from proxy.tls import Flusher, TlsLink
 from proxy.verdicts import Verdicts
@@ -59,7 +59,6 @@ from proxy.verdicts import Verdicts
 log = logging.getLogger(__name__)
 
 ALPN: Final = (labels.ALPN_HTTP2, labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
-HANDSHAKE_SECONDS: Final = 5.0
 # How long the inbound side waits for a first byte before it asks the application. A proxy of ours
 # sends its ClientHello at once, but on a busy machine that can be late, and an application that
 # speaks first would answer it in plaintext: the handshake fails. Only unmeshed clients of such
@@ -93,7 +92,6 @@ class Inbound:
         self.settings = settings
         self.discovery = discovery
         self.credentials = credentials
-        self.flusher = flusher
         self.telemetry = telemetry
         self.keeper = keeper
         self.access = access
@@ -101,7 +99,7 @@ class Inbound:
         # The object responsible for what this pod answers itself.
         self.origin = f"Pod/{settings.pod_namespace}/{settings.pod_name}"
         self.verdicts = Verdicts()
-        self.strikes = Strikes()
+        self.handshakes = Handshakes(loop, flusher)
         self.own_ports = frozenset((settings.outbound_port, settings.inbound_port))
         self.server_name = mesh_tls.server_name(credentials.identity)
         self.alpn: tuple[str, ...] = ALPN
@@ -174,7 +172,6 @@ class InboundConnection(Pipeline):
 
     __slots__ = (
         "_client_id",
-        "_handshake",
         "_host",
         "_identity",
         "_in",
@@ -194,7 +191,6 @@ class InboundConnection(Pipeline):
         self._identity = ""
         self._client_id: list[bytes] = []
         self._labels: Labels = ()
-        self._handshake: Any = None
         self._series: dict[object, HttpSeries] = {}
         self._opening = Opening(transport, inbound.loop, self._gone)
         self._tcp: TcpSeries
@@ -266,25 +262,15 @@ class InboundConnection(Pipeline):
 
     def _terminate(self) -> None:
         """End the TLS of one of our proxies and prove who it is."""
-        if self._in.strikes.is_out(peer_host(self._transport), self._in.loop.time()):
-            self._refuse("handshake-flood")
-            return
         try:
             context = self._in.credentials.server_context(self._in.alpn)
         except IdentityError as error:
             self._refuse(error.reason)
             return
-        link = TlsLink(context, self._in.flusher, self._proven)
-        self._handshake = self._in.loop.call_later(
-            HANDSHAKE_SECONDS, self._refuse, "handshake-timeout"
-        )
-        link.connection_made(self._transport)
-        self._opening.take(link)
+        self._in.handshakes.begin(self._opening, context, self._proven, self._refuse)
 
     def _proven(self, link: TlsLink, error: BaseException | None) -> None:
-        self._handshake.cancel()
         if error is not None:
-            self._in.strikes.failed(peer_host(self._transport), self._in.loop.time())
             self._in.telemetry.count(
                 "inbound_tcp_errors_total", error=mesh_tls.failure_reason(error)
             )

@@ -211,6 +211,12 @@ _CONNECTION: Final = (
         "",
     ),
     _one(
+        "handshake-busy",
+        "So many clients began TLS that this one's turn did not come in time.",
+        "Handshakes may take 40 % of a core. Who connects so often? The log, level debug.",
+        "",
+    ),
+    _one(
         "silent",
         "A client connected and said nothing, where it has to speak first.",
         "The connection was closed.",

@@ -12,6 +12,7 @@ import contextlib
 import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from time import thread_time
 from typing import Any, Final
 
 from proxy.seams import Receiver, Transport
@@ -55,6 +56,7 @@ class TlsLink:
         "_pending",
         "_received_end",
         "_sent_end",
+        "_spent",
         "_transport",
         "_wants_pause",
         "ssl",
@@ -68,7 +70,9 @@ class TlsLink:
         *,
         server_name: bytes | None = None,
         session: ssl.SSLSession | None = None,
+        spent: Callable[[float], None] | None = None,
     ) -> None:
+        """`spent` hears how many seconds of CPU time each step of the handshake took."""
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self.ssl = context.wrap_bio(
@@ -80,6 +84,7 @@ class TlsLink:
         )
         self._flusher = flusher
         self._opened: Callable[[TlsLink, BaseException | None], None] | None = opened
+        self._spent = spent
         self._pending: list[bytes] = []
         self._inner: Receiver | None = None
         self._closing = self._lost = False
@@ -223,7 +228,7 @@ class TlsLink:
 
     def _handshake(self) -> None:
         try:
-            self.ssl.do_handshake()
+            self._step()
         except ssl.SSLWantReadError:
             self._send()
             return
@@ -237,6 +242,15 @@ class TlsLink:
             opened(self, None)
         if self._in.pending and not self._lost:
             self._read()
+
+    def _step(self) -> None:
+        """Go on with the handshake, and tell what it cost."""
+        began = thread_time()
+        try:
+            self.ssl.do_handshake()
+        finally:
+            if self._spent is not None:
+                self._spent(thread_time() - began)
 
     def _read(self) -> None:
         """Decrypt what came; the receiver above gets it in one piece."""

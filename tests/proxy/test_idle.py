@@ -68,7 +68,7 @@ def test_settings_alone_do_not_keep_a_connection() -> None:
 @on_loop
 async def test_a_handshake_that_does_not_end_is_cut(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        world.server.server.inbound.loop = Hurried()  # type: ignore[assignment]
+        world.server.server.inbound.handshakes._loop = Hurried()  # type: ignore[assignment]
         name = tls.server_name(world.server.credentials.identity)
         reader, writer = await world.server.connect_inbound()
         writer.write(client_hello(name, labels.ALPN_HTTP2))

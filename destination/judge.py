@@ -26,7 +26,7 @@ from destination.fragments import (
 )
 from destination.snapshot import EVERYONE, Port
 from destination.store import Store
-from mesh.core.model import Match, Problem, Protocol, Severity, Source, Verdict
+from mesh.core.model import BY_CONNECTION, Match, Problem, Severity, Source, Verdict
 
 Verdicts = dict[Ref, Outcome | None]
 
@@ -164,8 +164,7 @@ def _profile_problems(
     if service.external_name:
         message = f"Service {name} is an ExternalName: its traffic leaves the mesh"
         yield Problem(profile.source, "metadata.name", EXTERNAL_SERVICE, message, Severity.ERROR)
-    unread = {Protocol.OPAQUE, Protocol.TLS}
-    is_read = any(port.protocol not in unread for port in ports.values())
+    is_read = any(port.protocol not in BY_CONNECTION for port in ports.values())
     if ports and profile.routes and not is_read:
         message = f"no port of Service {name} is read as HTTP: its routes match nothing"
         yield Problem(profile.source, "spec.routes", NOT_HTTP, message)

@@ -26,10 +26,9 @@ from destination.fragments import (
 from destination.hidden import Cover, Place, find_hidden
 from destination.protocols import port_protocol
 from destination.store import Store
-from mesh.core.model import Problem, Protocol, Severity, Source, Verdict
+from mesh.core.model import BY_CONNECTION, Problem, Severity, Source, Verdict
 
 _ACCEPTED = "Accepted"
-_UNREAD = frozenset((Protocol.OPAQUE, Protocol.TLS))
 
 
 def reject_route(fragment: RejectedFragment) -> Outcome:
@@ -213,7 +212,7 @@ def _unread_problems(
         (port, protocol)
         for port in attached
         for protocol in (port_protocol(port, service, namespace),)
-        if protocol in _UNREAD
+        if protocol in BY_CONNECTION
     ]
     if parent.port is None and not parent.section and len(unread) < len(attached):
         return  # a route of all ports is meant for those that speak HTTP

@@ -36,6 +36,7 @@ from destination.snapshot import EVERYONE, Port, Routing, Unit
 from destination.store import SERVICES, Store
 from destination.table import Apex, Share, Table, make_table
 from mesh.core.model import (
+    BY_CONNECTION,
     BackendPolicy,
     Policy,
     Profile,
@@ -245,7 +246,7 @@ def _unused(acting: _Acting, ports: Mapping[int, Port]) -> dict[Source, Source]:
     for port in ports.values():
         for part in port.routing.values():
             used.update(_sources(part.rules))
-            if part.protocol in (Protocol.OPAQUE, Protocol.TLS):
+            if part.protocol in BY_CONNECTION:
                 used.update(_sources(part.connections))
     split = next((split for split in acting.splits.values() if not split.groups), None)
     route = next(iter(acting.routes), None)

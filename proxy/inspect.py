@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from mesh.core.errors import PeerError
-from mesh.core.model import Rule, Service, Target
+from mesh.core.model import BY_CONNECTION, Rule, Service, Target
 from mesh.core.names import split_authority
 from proxy import guard
 from proxy.answer import Outcome
@@ -95,21 +95,26 @@ class Inspector:
         try:
             request = _request_of(query)
             draw = float(query["draw"]) if "draw" in query else None
+            name = query.get("serverName")  # of a connection that nobody reads
         except (PeerError, ValueError) as error:
             reply(_json({"error": str(error)}))
             return
         address = query.get("address", "")
 
         def found(state: TargetState) -> None:
-            reply(_json(self._explained(state, request, draw)))
+            is_bytes = name is not None or state.protocol in BY_CONNECTION
+            if is_bytes:
+                plan = state.plan_connection(name or "", lambda: draw or 0.0)
+            else:
+                plan = state.plan(request, lambda: draw or 0.0)
+            reply(_json(self._explained(state, plan, None if is_bytes else request, draw)))
 
         self._out.targets.find(address, found)
 
     def _explained(
-        self, state: TargetState, request: Request, draw: float | None
+        self, state: TargetState, plan: Plan, request: Request | None, draw: float | None
     ) -> dict[str, Any]:
         out, target = self._out, state.target
-        plan = state.plan(request, lambda: draw or 0.0)
         authorities = _authorities(target) if target is not None else []
         services = {name: out.discovery.service(name) for name in authorities}
         return {
@@ -132,10 +137,12 @@ class Inspector:
             "backends": {name: _told_backend(out.targets.backend(name)) for name in authorities},
         }
 
-    def _foreseen(self, state: TargetState, plan: Plan, request: Request) -> dict[str, Any]:
-        """What the proxy would answer itself; an empty reason: an endpoint serves."""
-        port = split_authority(state.address)[1] or 0
-        reply = plan.filters.answer(request, port) if plan.filters is not None else None
+    def _foreseen(self, state: TargetState, plan: Plan, request: Request | None) -> dict[str, Any]:
+        """What the proxy would answer itself; an empty reason: an endpoint serves. `request` is
+        None of a connection, which no filter acts on."""
+        port, reply = split_authority(state.address)[1] or 0, None
+        if plan.filters is not None and request is not None:
+            reply = plan.filters.answer(request, port)
         if reply is not None:
             where = guard.get(reply.fields, b"location") or b""
             return {

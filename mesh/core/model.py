@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,6 +27,9 @@ class Protocol(StrEnum):
     TLS = "tls"
     OPAQUE = "opaque"
     DETECT = "detect"
+
+
+BY_CONNECTION: Final = frozenset((Protocol.TLS, Protocol.OPAQUE))  # nobody looks for requests there
 
 
 class Severity(StrEnum):

@@ -12,12 +12,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from mesh.core.model import Backend, Match, Protocol, Rule, Target, Update
+from mesh.core.model import BY_CONNECTION, Backend, Match, Rule, Target, Update
 
 _REFUSED: Final = Backend("refused.invalid:0")  # no such Service: answered with 503
 _MATCH_1: Final = frozenset(("path", "path_prefix", "path_regex", "method", "headers"))
 _EMPTY: Final = Match()
-_UNREAD: Final = frozenset((Protocol.OPAQUE, Protocol.TLS))
 
 
 def for_wire(update: Update, wire: int) -> Update:
@@ -35,7 +34,7 @@ def _target(target: Target) -> Target:
     rules = tuple(_rule(rule) for rule in target.rules)
     if target.connections:
         # Version 1 sends connections that it does not read where the last rule says.
-        if target.protocol in _UNREAD:
+        if target.protocol in BY_CONNECTION:
             rules = tuple(_rule(rule) for rule in target.connections)
         else:
             rules += (Rule((_REFUSED,)),)

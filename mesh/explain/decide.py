@@ -19,6 +19,7 @@ from mesh.core.errors import MeshError
 from mesh.core.labels import H_OVERRIDE
 from mesh.core.match import Head
 from mesh.core.model import (
+    BY_CONNECTION,
     Backend,
     Breaker,
     Budget,
@@ -42,14 +43,13 @@ from mesh.core.route import (
 from mesh.explain.changes import describe_filters, location_of, reply_of
 from mesh.explain.objects import Involved, involved, why_owner
 from mesh.explain.question import Asker, Question, find_service, is_address, resolve_host
-from mesh.explain.reasons import describe, why_no_match, why_unmet
+from mesh.explain.reasons import describe, why_no_match, why_no_name, why_unmet
 from proxy.answer import Outcome, origin_of
 from proxy.patterns import compile_pattern
 
 _OVERRIDE: Final = H_OVERRIDE.decode()
 THE_SERVICE: Final = "the Service itself"
 _NOTHING: Final = Policy()
-_BY_CONNECTION: Final = (Protocol.OPAQUE, Protocol.TLS)
 _DENIALS: Final = {outcome.value.reason: outcome for outcome in Outcome}
 
 
@@ -191,8 +191,8 @@ def _routed(
 ) -> Decision:
     table = RouteTable(target, compile_pattern)
     head = question.head()
-    is_per_request = target.protocol not in _BY_CONNECTION and not question.encrypted
-    name = question.host if question.encrypted else ""
+    is_per_request = target.protocol not in BY_CONNECTION and not question.encrypted
+    name = question.server_name
     found = table.find_rule(head) if is_per_request else table.find_connection(name)
     route = table.find_class(head) if is_per_request else None
     key = _key_of(target.authority)
@@ -212,7 +212,7 @@ def _routed(
         service=unit.ports[split_authority(target.authority)[1] or 0].service,
         protocol=target.protocol,
         is_per_request=is_per_request,
-        rules=tuple(_rules_tried(target, head, found)) if is_per_request else (),
+        rules=tuple(_rules_tried(target, head if is_per_request else name, found)),
         owner=str(found.rule.source or "") if found is not None else "",
         why_owner=why_owner(store, key, rule, asker.namespace),
         profile=str(target.profile.source) if target.profile is not None else "",
@@ -239,7 +239,7 @@ def _direct(
     notes: tuple[str, ...],
 ) -> Decision:
     """A pod's own address, or one that nobody knows: exactly there."""
-    is_per_request = target.protocol not in _BY_CONNECTION and not question.encrypted
+    is_per_request = target.protocol not in BY_CONNECTION and not question.encrypted
     table = RouteTable(target, compile_pattern)
     head = question.head()
     route = table.find_class(head) if is_per_request else None
@@ -365,9 +365,15 @@ def _answer(outcome: Outcome, origin: str) -> Answer:
     return Answer(kind.status, kind.reason, kind.text, origin)
 
 
-def _rules_tried(target: Target, head: Head, found: RuleWeights | None) -> Iterator[Tried]:
-    for rule in target.rules:
-        why = why_no_match(rule, head, compile_pattern)
+def _rules_tried(target: Target, asked: Head | str, found: RuleWeights | None) -> Iterator[Tried]:
+    """Each rule up to the one that is met by a request's head, or a connection's server name."""
+    if isinstance(asked, str):
+        rules = target.connections or target.rules[-1:]
+        reasons = [why_no_name(rule, asked) for rule in rules]
+    else:
+        rules = target.rules
+        reasons = [why_no_match(rule, asked, compile_pattern) for rule in rules]
+    for rule, why in zip(rules, reasons, strict=True):
         timeout = rule.policy.request if rule.policy is not None else None
         yield Tried(_rule_name(rule), "", not why, why, timeout)
         if found is not None and rule is found.rule:

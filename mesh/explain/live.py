@@ -26,9 +26,11 @@ def question_for(question: Question, address: str, draw: float | None) -> dict[s
         "address": address,
         "method": question.method,
         "target": question.target,
-        "host": question.host,
+        "host": question.named or question.host,
         "headers": msgspec.json.encode(question.headers).decode(),
     }
+    if question.encrypted:
+        query["serverName"] = question.server_name
     return query if draw is None else {**query, "draw": repr(draw)}
 
 

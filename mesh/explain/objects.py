@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from destination.facts import Key
 from destination.fragments import Outcome as Judged
-from destination.fragments import Ref, RouteFragment, SplitFragment
+from destination.fragments import Ref, RouteFragment, RouteKind, SplitFragment
 from destination.snapshot import Snapshot
 from destination.store import SERVICES, Store
 from mesh.core.model import Rule
@@ -64,6 +64,8 @@ def _why_route(routes: list[RouteFragment], key: Key, rule: Rule | None, clients
     if home != key[0]:
         return f"a route of the clients in {home}, which goes before those of {key[0]}"
     others = [other for other in routes if other.kind is route.kind and other is not route]
+    if others and route.kind is RouteKind.TCP:
+        return f"the oldest of {len(others) + 1} TCPRoutes of {key[0]}/{key[1]}"
     if others:
         return f"rules of {len(others) + 1} routes are tried, the most specific first"
     return f"the only {rule.source.kind if rule.source else 'route'} of {key[0]}/{key[1]}"

@@ -32,7 +32,8 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request as its application would send it. `target` is path and query."""
+    """One request as its application would send it. `target` is path and query; `named` a Host
+    of its own, which names another server than the one that is dialled."""
 
     method: str
     url: str
@@ -41,6 +42,14 @@ class Question:
     target: str
     headers: tuple[tuple[str, str], ...] = ()
     encrypted: bool = False  # https: the proxy sees only bytes
+    named: str = ""
+
+    @property
+    def server_name(self) -> str:
+        """What the ClientHello of an encrypted connection carries; "" for an address, which is
+        no server name (RFC 6066 §3)."""
+        name = self.named.partition(":")[0] or self.host
+        return "" if not self.encrypted or is_address(name) else name
 
     @property
     def override(self) -> str:
@@ -62,13 +71,14 @@ class Question:
     def request(self) -> Request:
         """The request as the proxy's own parser would give it to filters."""
         fields: list[bytes] = []
-        for name, value in (("Host", self.host), *self.headers):
+        host = self.named or self.host
+        for name, value in (("Host", host), *self.headers):
             key = name.encode("latin-1")
             if not is_ours(key):  # the client's proxy takes these away, whoever wrote them
                 fields += (key, COLON, value.encode("latin-1", "replace"), CRLF)
         target = self.target.encode("latin-1", "replace")
         request = Request(self.method.encode(), target, fields)
-        request.host = self.host.encode("latin-1", "replace")
+        request.host = host.encode("latin-1", "replace")
         return request
 
 
@@ -94,6 +104,7 @@ def parse_question(method: str, url: str, headers: Sequence[str]) -> Question:
     if faults:
         raise ConfigError(faults)
     is_https = parts.scheme == "https"
+    named = [value for name, value in pairs if name.lower() == "host"]
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Question(
         method=method,
@@ -101,8 +112,9 @@ def parse_question(method: str, url: str, headers: Sequence[str]) -> Question:
         host=str(parts.hostname).rstrip("."),
         port=port or (443 if is_https else 80),
         target=target,
-        headers=tuple(pairs),
+        headers=tuple(pair for pair in pairs if pair[0].lower() != "host"),
         encrypted=is_https,
+        named=named[-1] if named else "",
     )
 
 

@@ -15,6 +15,7 @@ from mesh.core.match import (
     Head,
     compile_condition,
     compile_matches,
+    compile_names,
     parameter,
 )
 from mesh.core.model import Condition, Match, Rule
@@ -45,6 +46,15 @@ def why_no_match(rule: Rule, head: Head, pattern: CompilePattern) -> str:
     if test is None or test(head):
         return ""
     return "; ".join(_match_reason(match, head, pattern) for match in rule.matches)
+
+
+def why_no_name(rule: Rule, name: str) -> str:
+    """Why a connection with this server name ("" without one) does not meet a rule, else ""."""
+    test = compile_names(rule.matches)
+    if test is None or test(name.lower()):
+        return ""
+    wanted = ", ".join(known or "none" for match in rule.matches for known in match.sni)
+    return f"expected server name {wanted}; got {name or 'none'}"
 
 
 def describe(condition: Condition) -> str:

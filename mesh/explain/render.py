@@ -82,13 +82,13 @@ def _protocol(decision: Decision) -> str:
     if decision.question.encrypted:
         return "https: the proxy sees bytes and routes the connection, not its requests"
     if not decision.is_per_request:
-        return f"{decision.protocol}: routed by connection, so no route or profile is looked at"
+        return f"{decision.protocol}: routed by connection, not looking at HTTP routes and profiles"
     return f"{decision.protocol}: routed by request"
 
 
 def _table(decision: Decision) -> Iterator[str]:
     if decision.where == "service":
-        unmet = decision.is_per_request and not any(tried.is_met for tried in decision.rules)
+        unmet = decision.rules and not any(tried.is_met for tried in decision.rules)
         if decision.owner:
             yield f"{decision.owner}: {decision.why_owner}"
         elif unmet:
@@ -176,14 +176,16 @@ def _other_end(decision: Decision, bypass: str) -> Iterator[str]:
 
 def _outcome(decision: Decision) -> Iterator[str]:
     if decision.answer is not None:
-        yield _answer(decision.answer)
+        yield _answer(decision.answer, decision)
         return
     if not decision.leaves:
         yield "leaves as it is, in plaintext"
         return
     drawn = [leaf for leaf in decision.leaves if leaf.is_drawn]
     for leaf in drawn or [leaf for leaf in decision.leaves if leaf.weight]:
-        what = "sent to one of its endpoints" if leaf.answer is None else _answer(leaf.answer)
+        what = "sent to one of its endpoints"
+        if leaf.answer is not None:
+            what = _answer(leaf.answer, decision)
         lead = "" if drawn else f"{(leaf.high - leaf.low) * 100:.2f} %: "
         yield f"{lead}{_short(leaf.authority)}: {what}"
     if any(leaf.answer is None for leaf in decision.leaves) and decision.is_per_request:
@@ -199,8 +201,10 @@ def _bypassed(decision: Decision) -> str:
     return f"kube-proxy picks among the endpoints of {name}, in plaintext: no split, no profile"
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Answer, decision: Decision) -> str:
     origin = f"; {answer.origin}" if answer.origin else ""
+    if not decision.is_per_request:
+        return f"the connection is closed: {answer.reason}{origin} ({answer.text})"
     return f"{answer.status}, mesh-reason: {answer.reason}{origin} ({answer.text})"
 
 

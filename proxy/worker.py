@@ -19,6 +19,7 @@ from time import monotonic
 from mesh.core.errors import IdentityError
 from mesh.core.names import WorkloadId
 from mesh.runtime import tls
+from mesh.runtime.tls import FilePath
 from proxy.datapath import DataPath
 from proxy.discovery import Discovery, Stream, make_hello
 from proxy.exposition import write_metrics
@@ -33,8 +34,8 @@ LEAF = "credentials.pem"  # in the key folder, which is memory; the first child 
 class SharedCredentials:
     """The leaf that the first child keeps, read anew whenever it says so."""
 
-    def __init__(self, workload: WorkloadId, leaf: str, *, mesh_namespace: str) -> None:
-        self.identity = workload.dns(mesh_namespace)
+    def __init__(self, identity: str, leaf: FilePath) -> None:
+        self.identity = identity
         self.bundle = ""
         self.not_after = 0.0
         self.last_reason = ""
@@ -113,7 +114,7 @@ class Worker:
             settings.trust_domain, settings.pod_namespace, settings.service_account
         )
         self._credentials = SharedCredentials(
-            workload, os.path.join(settings.key_dir, LEAF), mesh_namespace=settings.mesh_namespace
+            workload.dns(settings.mesh_namespace), os.path.join(settings.key_dir, LEAF)
         )
         self.discovery = Relayed(settings, link, self._credentials)
         self.path = DataPath(

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.bench.processes import Proxy
     from tests.bench.trust import Files
 
@@ -56,7 +57,7 @@ async def _serve(arguments: list[str], bundle: str) -> None:
 
     direction, port, to, identity, leaf, _, kind, *peer = arguments
     discovery = FakeDiscovery()
-    credentials = StaticCredentials(identity, bundle, Path(leaf), 4e9)
+    credentials = StaticCredentials(identity, bundle, leaf, 4e9)
     ports = {f"{direction}_port": int(port)}
     original: Any = ("127.0.0.1", int(to))
     if direction == "outbound":
@@ -84,11 +85,14 @@ def main() -> None:
     sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
     import uvloop
 
+    with open(sys.argv[6]) as file:
+        bundle = file.read()
+
     with (
         contextlib.suppress(KeyboardInterrupt),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(sys.argv[1:], Path(sys.argv[6]).read_text()))
+        runner.run(_serve(sys.argv[1:], bundle))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,9 +11,8 @@ from typing import Final
 import pytest
 
 from mesh.core.model import Protocol
-from tests.cluster.cache import BuildError
 from tests.faults.stage import CONNECT, REQUEST, Ended, Place, ask, black_hole, faulty
-from tests.faults.toxics import Toxics, running
+from tests.faults.toxics import Toxics
 from tests.proxy.world import World, on_loop
 
 AT_ONCE: Final = 5  # requests that meet each fault together
@@ -23,15 +21,6 @@ ROUNDS: Final = 5  # of which one must be in time: the others may be late for wa
 APPLICATION, PROXIES, UNMESHED = Place
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def toxics() -> Iterator[Toxics]:
-    try:
-        with running() as found:
-            yield found
-    except BuildError as error:
-        pytest.fail(str(error))
 
 
 @dataclass(frozen=True)

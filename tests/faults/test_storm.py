@@ -11,7 +11,6 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -19,9 +18,8 @@ from typing import Final
 import pytest
 import uvloop
 
-from tests.cluster.cache import BuildError
 from tests.faults.stage import GET, WHOLE, faulty_both
-from tests.faults.toxics import Link, Toxics, running
+from tests.faults.toxics import Link, Toxics
 from tests.proxy.routing import until
 from tests.proxy.world import World, parse_response
 
@@ -43,15 +41,6 @@ FAULTS: Final[tuple[tuple[str, dict[str, int]], ...]] = (
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(60 + REQUESTS // 50)]
-
-
-@pytest.fixture(scope="module")
-def toxics() -> Iterator[Toxics]:
-    try:
-        with running() as found:
-            yield found
-    except BuildError as error:
-        pytest.fail(str(error))
 
 
 async def change(links: tuple[Link, ...]) -> None:

@@ -3,15 +3,14 @@ hand, credentials from files. Imports no more than the proxy itself does."""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from mesh.core.model import Inbound, Service, Target, Update, View
 from mesh.core.report import Report
-from mesh.runtime import tls
+from mesh.runtime.tls import FilePath
 from proxy.settings import Settings
+from proxy.worker import SharedCredentials
 
 CLUSTER_IP = "10.96.0.10:80"
 WEB = "web.shop.svc.cluster.local:80"
@@ -73,40 +72,17 @@ class FakeDiscovery:
             callback(self.view, update)
 
 
-class StaticCredentials:
+class StaticCredentials(SharedCredentials):
     """One leaf and one bundle, until `replace`."""
 
-    def __init__(self, identity: str, bundle: str, leaf: Path, not_after: float) -> None:
-        self.identity = identity
-        self.bundle = bundle
-        self.not_after = not_after
-        self.ready = True
-        self.last_reason = ""
-        self._leaf = leaf
-        self._callbacks: list[Callable[[], None]] = []
-        self._contexts: dict[Any, ssl.SSLContext] = {}
+    def __init__(self, identity: str, bundle: str, leaf: FilePath, not_after: float) -> None:
+        super().__init__(identity, leaf)
+        self.change(bundle, not_after)
 
-    def client_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        return self._context(False, tuple(alpn))
-
-    def server_context(self, alpn: Sequence[str]) -> ssl.SSLContext:
-        return self._context(True, tuple(alpn))
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
-
-    def replace(self, leaf: Path) -> None:
+    def replace(self, leaf: FilePath) -> None:
         """Put another leaf in force, as a renewal does."""
         self._leaf = leaf
-        self._contexts.clear()
-        for callback in self._callbacks:
-            callback()
-
-    def _context(self, is_server: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        if (is_server, alpn) not in self._contexts:
-            make = tls.server_context if is_server else tls.client_context
-            self._contexts[is_server, alpn] = make(self.bundle, self._leaf, alpn)
-        return self._contexts[is_server, alpn]
+        self.change(self.bundle, self.not_after)
 
 
 def settings(**changes: Any) -> Settings:

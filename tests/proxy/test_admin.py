@@ -50,7 +50,7 @@ async def test_live_and_ready_are_for_everybody(tmp_path: Path) -> None:
         status, said = await ask(port, b"GET /ready")
         assert (status, said.startswith(b"waiting for the first view from ")) == (503, True)
         world.client.discovery.ready = True
-        world.client.credentials.ready = False
+        world.client.credentials.not_after = 0.0
         world.client.credentials.last_reason = "connect-failed"
         status, said = await ask(port, b"GET /ready")
         assert (status, b"a certificate from 127.0.0.1:1 (connect-failed)" in said) == (503, True)

@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -246,7 +246,7 @@ class Discovery:
                 address,
                 self._port,
                 ssl=context,
-                server_hostname=cast(str, self._server_name),  # ssl takes both
+                server_hostname=self._server_name.decode("ascii"),  # uvloop takes no bytes
             )
         where = f"destination at {join_address(address, self._port)}"
         try:

@@ -168,7 +168,7 @@ def _make_room(said: str) -> str:
             "raise the quota, or lower what the proxy counts in it: annotations "
             "mesh/proxy-cpu-request, mesh/proxy-memory-limit and their like"
         )
-    if "usage per" in said:
+    if "usage per" in said or "less than or equal to" in said:  # its own bounds, or its default
         return "a LimitRange has no room for the proxy: set its resources by annotation"
     if "PodSecurity" in said:
         return f"the level of the namespace forbids it: {labels.A_INJECT}: disabled, or baseline"

@@ -396,6 +396,15 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         "set its resources by annotation",
     ),
     (
+        "a default limit below what the proxy asks for",
+        changed(
+            "refused", lambda f: [refused("must be less than or equal to memory limit of 16Mi")]
+        ),
+        Verdict.WARNING,
+        "ReplicaSet shop/web-7d9: its pods are not made: must be less than or equal to memory limit",
+        "a LimitRange has no room for the proxy",
+    ),
+    (
         "a pod that cannot have a proxy",
         changed("pods", lambda pods: [*pods, app_pod("web-3", meshed=False, hostNetwork=True)]),
         Verdict.WARNING,

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults test-changes soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
+.PHONY: help setup demo test test-e2e check format test-api test-compiled test-conformance test-faults test-changes test-storm soak test-gateway bench cluster cluster-down test-cluster test-rollouts test-outage fuzz lock clean
 
 help: ## what this file can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,7 +25,7 @@ test: $(STAMP) ## all tests that need no real Kubernetes (under 10 minutes)
 
 test-e2e: $(STAMP) ## workloads, rollouts, outages, upgrades on the embedded cluster (15 minutes)
 	@deploy/setup.sh --test-tools
-	@$(BIN)/pytest -m "long and not node" tests/e2e
+	@$(BIN)/pytest --durations 10 -m "long and not node" tests/e2e
 
 check: $(STAMP) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
@@ -46,7 +46,7 @@ test-api: $(STAMP) ## against a real kube-apiserver, built once from its Go modu
 test-compiled: $(STAMP) ## the tests of the data path on what the wheel has, compiled
 	@deploy/setup.sh --test-tools
 	@packages=$$($(BIN)/python -m tests.support.compiled) && PYTHONSAFEPATH=1 \
-	  PYTHONPATH=$$packages:. $(BIN)/pytest --import-mode=append -m "not conformance" tests/proxy tests/fuzz
+	  PYTHONPATH=$$packages:. $(BIN)/pytest --import-mode=append -m "not conformance and not long" tests/proxy tests/fuzz
 
 test-conformance: $(STAMP) ## h2spec, gRPC's interop suite, slowhttptest, messages before Go (needs Go)
 	@deploy/setup.sh --conformance-tools
@@ -61,6 +61,9 @@ test-changes: $(STAMP) ## 1,000 configurations, 50 drains, 200 leaves and 20 kil
 	@MESH_SWAPS=1000 MESH_DRAINS=50 MESH_RENEWALS=200 MESH_KILLS=20 \
 	  $(BIN)/pytest tests/proxy/test_changes.py
 
+test-storm: $(STAMP) ## 40 s of failures through three tiers: how much do retries add?
+	@$(BIN)/pytest -s -m long tests/proxy/test_storm.py
+
 soak: $(STAMP) ## mixed load through two proxies: does memory, do descriptors grow? (MINUTES=30)
 	@$(BIN)/python -m tests.soak $(MINUTES)
 
@@ -74,14 +77,15 @@ cluster-down: $(STAMP) ## take the node away without a trace
 test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.cluster parts
-	@MESH_E2E_ON=node $(BIN)/pytest --timeout 900 tests/e2e tests/cluster/node
+	@MESH_E2E_ON=node MESH_E2E_CHANGES=12 \
+	  $(BIN)/pytest --durations 10 --timeout 900 tests/e2e tests/cluster/node
 
 test-gateway: $(STAMP) ## the Gateway API's conformance suite for meshes on such a node (needs Go)
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.conformance.gateway_suite >/dev/null
 	@MESH_E2E_ON=node $(BIN)/pytest tests/conformance/test_gateway.py
 
-test-rollouts: $(STAMP) ## 50 rolling restarts under load on such a node (20 minutes)
+test-rollouts: $(STAMP) ## 50 rolling restarts of two services under load on such a node (15 minutes)
 	@deploy/setup.sh --cluster-tools
 	@MESH_E2E_ON=node MESH_E2E_ROLLOUTS=50 $(BIN)/pytest tests/e2e/test_rollouts.py
 

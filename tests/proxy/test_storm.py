@@ -22,7 +22,7 @@ from proxy.budget import RetryBudget
 from tests.proxy.apps import Handler, Reader, Writer, read_head
 from tests.proxy.fakes import CLUSTER_IP, WEB
 from tests.proxy.routing import App, status
-from tests.proxy.world import Pod, make_pod, on_loop, read_response
+from tests.proxy.world import Pod, make_pod, on_loop, on_loop_for, read_response
 from tests.support.authority import TrustChain
 
 EAGER = Policy(retry=Retry(limit=5, statuses=((500, 599),), backoff=0.001, max_backoff=0.01))
@@ -165,5 +165,19 @@ async def test_a_backend_that_fails_altogether_gets_a_fifth_more_at_most(tmp_pat
     front, middle, back = await storm(tmp_path, ttl=1.0, seconds=4.0)
 
     assert front > 300
+    assert middle <= 1.2 * front
+    assert back <= 1.2 * front
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+@on_loop_for(90)
+async def test_after_ten_seconds_of_nothing_but_failures_a_fifth_more_is_asked_at_most(
+    tmp_path: Path,
+) -> None:
+    front, middle, back = await storm(tmp_path, ttl=10.0, seconds=30.0)
+
+    print(f"{front} requests in 30 s: {middle} to the middle, {back} to the back")
+    assert front > 0.9 * 30 * 200
     assert middle <= 1.2 * front
     assert back <= 1.2 * front

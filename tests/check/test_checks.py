@@ -401,7 +401,7 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
             "refused", lambda f: [refused("must be less than or equal to memory limit of 16Mi")]
         ),
         Verdict.WARNING,
-        "ReplicaSet shop/web-7d9: its pods are not made: must be less than or equal to memory limit",
+        "its pods are not made: must be less than or equal to memory limit of 16Mi",
         "a LimitRange has no room for the proxy",
     ),
     (

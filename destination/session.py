@@ -22,29 +22,12 @@ from destination.admit import Refused, check_certificate
 from destination.facts import Key
 from destination.snapshot import Snapshot
 from destination.view import Client, Sight, difference, look, whole
-from mesh.core import labels
+from mesh.core import labels, wire
 from mesh.core.errors import PeerError
 from mesh.core.model import Update
 from mesh.core.names import WorkloadId, split_authority
 from mesh.core.older import for_wire
 from mesh.core.report import ProxyStatus, Report
-from mesh.core.wire import (
-    WIRE_VERSION,
-    Ack,
-    Ask,
-    ConnectFailure,
-    FrameReader,
-    Hello,
-    Message,
-    Ping,
-    Pong,
-    Refusal,
-    ReportMessage,
-    Subscribe,
-    Told,
-    UpdateMessage,
-    encode,
-)
 from mesh.runtime import tls
 
 log = logging.getLogger(__name__)
@@ -81,14 +64,14 @@ class Hub(Protocol):
     def snapshot(self) -> Snapshot: ...
     def connected(self, session: Session) -> None: ...
     def disconnected(self, session: Session) -> None: ...
-    def check_hello(self, session: Session, hello: Hello, peer: WorkloadId) -> None: ...
+    def check_hello(self, session: Session, hello: wire.Hello, peer: WorkloadId) -> None: ...
     def joined(self, session: Session) -> None: ...
     def left(self, session: Session, reason: str) -> None: ...
     def depends(self, session: Session, old: Sight | None, new: Sight) -> None: ...
     def wants(self, session: Session) -> None: ...
-    def failed(self, session: Session, failure: ConnectFailure) -> None: ...
+    def failed(self, session: Session, failure: wire.ConnectFailure) -> None: ...
     def reported(self, session: Session, report: Report) -> None: ...
-    def told(self, session: Session, told: Told) -> None: ...
+    def told(self, session: Session, told: wire.Told) -> None: ...
 
 
 class Session(asyncio.Protocol):
@@ -97,7 +80,7 @@ class Session(asyncio.Protocol):
     def __init__(self, hub: Hub) -> None:
         self.state = State.HELLO
         self.client = Client("", "")
-        self.hello: Hello | None = None
+        self.hello: wire.Hello | None = None
         self.peer: WorkloadId | None = None
         self.address = ""
         self.opened = 0.0  # loop time
@@ -108,10 +91,10 @@ class Session(asyncio.Protocol):
         self.sight: Sight | None = None
         self._hub = hub
         self._loop = asyncio.get_running_loop()
-        self._reader = FrameReader()
+        self._reader = wire.FrameReader()
         self._transport: asyncio.Transport | None = None
         self._subscribed: dict[str, None] = {}
-        self._waiting: list[Message] = []
+        self._waiting: list[wire.Message] = []
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -141,7 +124,7 @@ class Session(asyncio.Protocol):
         """Say why and close."""
         if self.state is State.CLOSED:
             return
-        self._write(Refusal(refused.reason, refused.message))
+        self._write(wire.Refusal(refused.reason, refused.message))
         self._close(refused.reason, gracefully=True)
 
     def catch_up(self) -> bool:
@@ -160,12 +143,12 @@ class Session(asyncio.Protocol):
         if update is None:
             return False
         self.sent = update.version
-        wire = self.hello.wire if self.hello is not None else WIRE_VERSION
-        for frame in frames_of(for_wire(update, wire), first=old is None):
+        spoken = self.hello.wire if self.hello is not None else wire.WIRE_VERSION
+        for frame in frames_of(for_wire(update, spoken), first=old is None):
             self._send(frame)
         return True
 
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: wire.Ask) -> None:
         """Pass a person's question on."""
         self._write(ask)
 
@@ -238,36 +221,36 @@ class Session(asyncio.Protocol):
 
     # -- messages ---------------------------------------------------------------------------
 
-    def _hold(self, message: Message) -> None:
+    def _hold(self, message: wire.Message) -> None:
         """A proxy pipelines its subscriptions behind its hello, and little else."""
         if len(self._waiting) >= 64:
             raise PeerError("too-early", "expected to wait for the hello's answer")
         self._waiting.append(message)
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: wire.Message) -> None:
         match message:
-            case Ping(id):
-                self._write(Pong(id))
-            case Pong():
+            case wire.Ping(id):
+                self._write(wire.Pong(id))
+            case wire.Pong():
                 pass
-            case Hello() if self.state is State.HELLO:
+            case wire.Hello() if self.state is State.HELLO:
                 self._on_hello(message)
-            case Subscribe(add, remove) if self.state in (State.SUBSCRIBING, State.OPEN):
+            case wire.Subscribe(add, remove) if self.state in (State.SUBSCRIBING, State.OPEN):
                 self._on_subscribe(add, remove)
-            case Ack(version, bundle_hash) if self.state is State.OPEN:
+            case wire.Ack(version, bundle_hash) if self.state is State.OPEN:
                 self.acked, self.bundle_hash = version, bundle_hash[:64]
-            case ConnectFailure() if self.state is State.OPEN:
+            case wire.ConnectFailure() if self.state is State.OPEN:
                 self._hub.failed(self, message)
-            case Told() if self.state is State.OPEN:
+            case wire.Told() if self.state is State.OPEN:
                 self._hub.told(self, message)
-            case ReportMessage(report) if self.state in (State.SUBSCRIBING, State.OPEN):
+            case wire.ReportMessage(report) if self.state in (State.SUBSCRIBING, State.OPEN):
                 self.leaf_not_after = report.leaf_not_after
                 self._hub.reported(self, report)
             case _:
                 what = type(message).__name__
                 raise PeerError("out-of-order", f"{what} not expected in state {self.state.value}")
 
-    def _on_hello(self, hello: Hello) -> None:
+    def _on_hello(self, hello: wire.Hello) -> None:
         refused = check_certificate(hello, self.peer, self._hub.trust_domain)
         if refused is not None:
             self.refuse(refused)
@@ -294,8 +277,8 @@ class Session(asyncio.Protocol):
 
     # -- the connection ---------------------------------------------------------------------
 
-    def _write(self, message: Message) -> None:
-        self._send(encode(message))
+    def _write(self, message: wire.Message) -> None:
+        self._send(wire.encode(message))
 
     def _send(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -312,7 +295,7 @@ class Session(asyncio.Protocol):
         elif self._paused_at is not None and now - self._paused_at > timing.stuck:
             self._close("stuck")
         else:
-            self._write(Ping())
+            self._write(wire.Ping())
             self._due = now + timing.ping
             self._timer = self._loop.call_later(timing.ping, self._tick)
 
@@ -346,10 +329,12 @@ def frames_of(update: Update, *, first: bool) -> list[bytes]:
     """An update as frames: one, unless it is larger than a frame may be. Then Services go
     before the targets whose rules name them, so that each step can be put in force."""
     try:
-        return [encode(UpdateMessage(update, first))]
+        return [wire.encode(wire.UpdateMessage(update, first))]
     except ValueError:
         log.warning("view too large for one frame version=%d", update.version)
-    frames = [encode(UpdateMessage(structs.replace(update, services={}, targets={}), first))]
+    frames = [
+        wire.encode(wire.UpdateMessage(structs.replace(update, services={}, targets={}), first))
+    ]
     frames += _parts(list(update.services.items()), lambda part: Update(update.version, {}, part))
     frames += _parts(list(update.targets.items()), lambda part: Update(update.version, part))
     return frames
@@ -358,7 +343,7 @@ def frames_of(update: Update, *, first: bool) -> list[bytes]:
 def _parts(items: list[tuple[str, T]], step: Callable[[dict[str, T]], Update]) -> Iterator[bytes]:
     """Frames that together hold all items, each as many as fit."""
     try:
-        yield encode(UpdateMessage(step(dict(items))))
+        yield wire.encode(wire.UpdateMessage(step(dict(items))))
     except ValueError:
         if len(items) < 2:
             log.error("entry too large for a frame, left out key=%s", items[0][0])

@@ -20,23 +20,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 import mesh
+from mesh.core import wire
 from mesh.core.errors import PeerError
 from mesh.core.model import Target, Update, View
 from mesh.core.report import REPORT_INTERVAL, Report, Series
-from mesh.core.wire import (
-    Ask,
-    ConnectFailure,
-    FrameReader,
-    Hello,
-    Message,
-    Ping,
-    Pong,
-    ReportMessage,
-    Subscribe,
-    Told,
-    UpdateMessage,
-    encode,
-)
 from mesh.runtime.bundle import hash_bundle
 from proxy.admin import Admin
 from proxy.datapath import resident_bytes
@@ -75,7 +62,7 @@ class WorkerLink:
         self.metrics = ""  # as last told
         self.is_greeted = False
         self._chief = chief
-        self._reader = FrameReader()
+        self._reader = wire.FrameReader()
         self._transport: Any = None
         self._asked: dict[int, Reply] = {}
         self._count = 0
@@ -100,40 +87,40 @@ class WorkerLink:
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
 
-    def send(self, message: Message) -> None:
+    def send(self, message: wire.Message) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(message))
+            self._transport.write(wire.encode(message))
 
     def tell(self, what: str, **query: str) -> None:
         """Say something that has no answer."""
-        self.send(Ask(0, what, query))
+        self.send(wire.Ask(0, what, query))
 
     def ask(self, what: str, query: Mapping[str, str], reply: Reply) -> None:
         self._count += 1
         self._asked[self._count] = reply
-        self.send(Ask(self._count, what, dict(query)))
+        self.send(wire.Ask(self._count, what, dict(query)))
 
     def forget(self) -> None:
         """Whoever waits for an answer has given up."""
         self._asked.clear()
 
-    def _on_message(self, message: Message) -> None:
-        if isinstance(message, Hello):
+    def _on_message(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Hello):
             self._chief.greet(self)
-        elif isinstance(message, Subscribe):
+        elif isinstance(message, wire.Subscribe):
             self.wanted |= set(message.add)
             self.wanted -= set(message.remove)
             self._chief.subscribe(message.add)
-        elif isinstance(message, ReportMessage):
+        elif isinstance(message, wire.ReportMessage):
             self.report = message.report
-        elif isinstance(message, ConnectFailure):
+        elif isinstance(message, wire.ConnectFailure):
             self._chief.connect_failed(message)
-        elif isinstance(message, Told):
+        elif isinstance(message, wire.Told):
             reply = self._asked.pop(message.id, None)
             if reply is not None:
                 reply(message.body)
-        elif isinstance(message, Ping):
-            self.send(Pong(message.id))
+        elif isinstance(message, wire.Ping):
+            self.send(wire.Pong(message.id))
 
 
 class Gathering:
@@ -238,7 +225,7 @@ class First(Life):
             inbound=view.inbound,
             app_done=view.app_done,
         )
-        link.send(UpdateMessage(whole, first=True))
+        link.send(wire.UpdateMessage(whole, first=True))
         self._tell_credentials_to(link)
         if self._is_serving:
             link.tell("serve")
@@ -261,7 +248,7 @@ class First(Life):
     def _changed(self, view: View, update: Update) -> None:
         step = replace(update, bundle=None)
         for link in self._links:
-            link.send(UpdateMessage(step))
+            link.send(wire.UpdateMessage(step))
 
     def _tell_credentials(self) -> None:
         for link in self._links:
@@ -280,7 +267,7 @@ class First(Life):
     def _is_wanted(self, address: str) -> bool:
         return any(address in link.wanted for link in self._links)
 
-    def connect_failed(self, failure: ConnectFailure) -> None:
+    def connect_failed(self, failure: wire.ConnectFailure) -> None:
         self._discovery.connect_failed(failure.address, failure.authority, failure.reason)
 
     # -- life --------------------------------------------------------------------------------

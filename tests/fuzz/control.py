@@ -8,23 +8,9 @@ from typing import Any
 import msgspec
 
 from destination.reports import ReportKeeper
+from mesh.core import wire
 from mesh.core.errors import PeerError
 from mesh.core.model import View
-from mesh.core.wire import (
-    Ack,
-    Ask,
-    ConnectFailure,
-    FrameReader,
-    Message,
-    Ping,
-    Pong,
-    Refusal,
-    ReportMessage,
-    Subscribe,
-    Told,
-    UpdateMessage,
-    encode,
-)
 from proxy.admin import Admin
 from tests.core.test_wire import MESSAGES
 from tests.proxy.memory import MemoryTransport, NoLoop
@@ -41,10 +27,10 @@ def read(data: bytes) -> None:
     clock = iter(range(1, 1 << 20))
     keeper, view = ReportKeeper(lambda: float(next(clock))), View()
     for message in whole[0]:
-        assert _messages(encode(message), 0)[0] == [message]
-        if isinstance(message, UpdateMessage):
+        assert _messages(wire.encode(message), 0)[0] == [message]
+        if isinstance(message, wire.UpdateMessage):
             view = view.apply(message.update)
-        elif isinstance(message, ReportMessage):
+        elif isinstance(message, wire.ReportMessage):
             keeper.keep(("shop", "web-1"), "deployment/web", message.report)
             msgspec.json.encode(keeper.answer(60.0))
 
@@ -54,8 +40,8 @@ def _framed(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def _messages(data: bytes, step: int) -> tuple[list[Message], str]:
-    reader, found = FrameReader(), list[Message]()
+def _messages(data: bytes, step: int) -> tuple[list[wire.Message], str]:
+    reader, found = wire.FrameReader(), list[wire.Message]()
     try:
         for at in range(0, len(data), step or len(data) or 1):
             found += reader.feed(data[at : at + (step or len(data))])
@@ -65,18 +51,18 @@ def _messages(data: bytes, step: int) -> tuple[list[Message], str]:
 
 
 def seeds() -> Iterator[bytes]:
-    more: list[Message] = [
-        Ack(1, "h"),
-        Ask(1, "routes", {"a": "b"}),
-        Told(1, "{}"),
-        Ping(3),
-        Pong(4),
-        Refusal("r", "m"),
-        Subscribe(["10.0.0.1:80"], ["10.0.0.2:80"]),
-        ConnectFailure("10.0.0.1:80", "a:80", "r"),
+    more: list[wire.Message] = [
+        wire.Ack(1, "h"),
+        wire.Ask(1, "routes", {"a": "b"}),
+        wire.Told(1, "{}"),
+        wire.Ping(3),
+        wire.Pong(4),
+        wire.Refusal("r", "m"),
+        wire.Subscribe(["10.0.0.1:80"], ["10.0.0.2:80"]),
+        wire.ConnectFailure("10.0.0.1:80", "a:80", "r"),
     ]
     for message in (*MESSAGES, *more):
-        data = encode(message)
+        data = wire.encode(message)
         yield b"\x01" + data
         yield b"\x00" + data[4:]
         yield b"\x0f" + data + data

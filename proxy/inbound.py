@@ -315,6 +315,8 @@ class InboundConnection(Pipeline):
             tls=bool(identity),
         )
         self._tcp = self._in.telemetry.tcp_series(key, self._labels, "src")
+        if self._tcp.labels == self._labels:
+            self._labels = self._tcp.labels  # one copy for all connections of this peer
 
     def _ask_application(self) -> None:
         """The client is silent: connect, and let whoever talks first decide."""

@@ -105,6 +105,7 @@ class Opening:
         """Hand the connection over, with the bytes that came so far."""
         self._decide = None
         self._stop_timer()
+        self.on_lost = _ignore
         self.transport.set_protocol(receiver)
         if self._is_paused and not self.transport.is_closing():
             self.transport.resume_reading()  # before the receiver has its say
@@ -149,3 +150,7 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _ignore() -> None:
+    """Whoever took the connection hears of its end."""

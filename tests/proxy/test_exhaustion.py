@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from proxy.client_streams import ClientStreams
 from proxy.datapath import resident_bytes
@@ -157,3 +161,14 @@ def test_answers_that_nobody_reads_end_the_connection_sooner() -> None:
     assert stranger.server.is_over
     assert stranger.there.reasons == ["ping_flood"]
     assert CALM.to_bytes(4, "big") == b"".join(stranger.transport.written)[-4:]
+
+
+@pytest.mark.parametrize("side", ["inbound", "outbound"])
+def test_five_thousand_half_heads_cost_15_mib(side: str) -> None:
+    """In a process that has no freed memory to give to them."""
+    command = [sys.executable, "-m", "tests.proxy.half_heads", side, "5000"]
+
+    used = int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    print(f"{used / 5000:.0f} bytes a connection")
+    assert used <= 15 * 1024 * 1024

@@ -333,3 +333,20 @@ def test_a_head_that_trickles_in_costs_no_more_than_its_limit() -> None:
             fed += 500
 
     assert fed < guard.MAX_HEAD + 1000
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_half_a_head_is_parsed_anew_and_told_once(answers: bool) -> None:
+    one, two = (b"GET /%d HTTP/1.1\r\nHost: a\r\nX-A: b\r\n\r\n" % n for n in (1, 2))
+    both = one + two
+    for first in range(1, len(both)):
+        for second in range(first, len(both)):
+            sink = Sink(answers=answers)
+            sink.reader = RequestReader(sink)
+            for piece in (both[:first], both[first:second], both[second:]):
+                sink.reader.feed(piece) if piece else None
+            if not answers:
+                sink.reader.next()
+
+            assert [m.head.target for m in sink.messages] == [b"/1", b"/2"]
+            assert [len(m.head.fields) for m in sink.messages] == [8, 8]

@@ -261,7 +261,7 @@ class OutboundConnection(Pipeline):
             hop: Hop | None = backend.pick(backend.hops, out.random)
         else:
             hop = backend.pick_for(request)
-        if hop is None or (hop.mesh is None and out.requires_tls and not hop.is_local):
+        if hop is None or self._is_barred(hop):
             self._deny(exchange, plan, hop)
             return
         if plan.has_timers or request.is_http2 or out.lineage.known or out.access.is_on:
@@ -274,18 +274,14 @@ class OutboundConnection(Pipeline):
         if exchange.journey is not None:
             out.attempts.tell(exchange, plan, hop)
         if not request.host:
-            exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
+            self._name_host(exchange)
         exchange.endpoint = hop
         exchange.load = load = hop.load
         load.begin()
-        if request.upgrade:
-            connection = None
-        else:
+        connection: ServerSide | None = None
+        if not request.upgrade:  # which wants a connection of its own
             connection = hop.take_stream() if request.is_http2 else hop.take()
-        if connection is not None:
-            exchange.attach(connection)
-        else:
-            hop.send_fresh(exchange, out.attempts.dial_failed)
+        self._send(exchange, hop, connection)
 
     def _find_override(self, exchange: Exchange) -> None:
         """An ingress controller says which Service it means (Linkerd's ingress mode)."""
@@ -343,7 +339,7 @@ class OutboundConnection(Pipeline):
             hop = plan.backend.pick(plan.backend.hops, out.random, exchange.tried or ())
         else:
             hop = plan.backend.pick_for(exchange.request, exchange.tried or ())
-        if hop is None or (hop.mesh is None and not hop.is_local and out.requires_tls):
+        if hop is None or self._is_barred(hop):
             self._deny(exchange, plan, hop)
             return
         if exchange.series is not None:
@@ -354,7 +350,7 @@ class OutboundConnection(Pipeline):
         exchange.extra = []
         out.attempts.tell(exchange, plan, hop)
         if not exchange.request.host:
-            exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
+            self._name_host(exchange)
         if exchange.timer is not None:
             exchange.timer.sent()
         request = exchange.request
@@ -365,10 +361,7 @@ class OutboundConnection(Pipeline):
             connection = hop.take_stream() if request.is_http2 else hop.take()
         else:
             connection = hop.take_shared()
-        if connection is not None:
-            exchange.attach(connection)
-        else:
-            hop.send_fresh(exchange, out.attempts.dial_failed)
+        self._send(exchange, hop, connection)
 
     def _redrawn(self, exchange: Exchange, plan: Plan) -> Plan:
         """The plan of another try, with the request as its backend's filters make it."""
@@ -385,6 +378,21 @@ class OutboundConnection(Pipeline):
             return
         outcome, status = plan.why_nobody()
         self._out.attempts.answer(exchange, outcome, status=status)
+
+    def _is_barred(self, hop: Hop) -> bool:
+        """Whether mutual TLS is demanded of an endpoint that does not speak it."""
+        return hop.mesh is None and self._out.requires_tls and not hop.is_local
+
+    def _name_host(self, exchange: Exchange) -> None:
+        """An HTTP/1.0 client named no host; where it connected to is one."""
+        exchange.extra = [b"Host", COLON, self._address.encode(), CRLF, *exchange.extra]
+
+    def _send(self, exchange: Exchange, hop: Hop, connection: ServerSide | None) -> None:
+        """Over a connection that is there, or over the next one that opens."""
+        if connection is not None:
+            exchange.attach(connection)
+        else:
+            hop.send_fresh(exchange, self._out.attempts.dial_failed)
 
     def _hand(self, exchange: Exchange, hop: Hop) -> None:
         """The exchange counts in the load of this endpoint, and of no other."""
@@ -488,7 +496,7 @@ class OutboundConnection(Pipeline):
             return plan.why_nobody()[0]
         if hop in tried:
             return Outcome.NO_ENDPOINTS
-        if hop.mesh is None and not hop.is_local and self._out.requires_tls:
+        if self._is_barred(hop):
             return Outcome.UNMESHED_TARGET
         return hop
 

@@ -85,14 +85,17 @@ def proxies_have_the_bundle(facts: Facts) -> Iterator[Fault]:
 
 
 def leaves_are_valid(facts: Facts) -> Iterator[Fault]:
-    for status in facts.proxies.value.proxies:
-        if not _in_scope(facts, status.namespace) or not status.leaf_not_after:
-            continue
-        if status.leaf_not_after < facts.now:
+    """By what destination was told, or where a proxy has no stream, by its own metrics."""
+    ends = dict(facts.leaves)
+    if not ends or facts.proxies.error is None:
+        ends |= {f"{p.namespace}/{p.pod}": p.leaf_not_after for p in facts.proxies.value.proxies}
+    for name, end in sorted(ends.items()):
+        namespace, _, pod = name.partition("/")
+        if _in_scope(facts, namespace) and 0 < end < facts.now:
             yield Fault(
-                f"pod {status.namespace}/{status.pod}",
+                f"pod {name}",
                 "its leaf has expired, so its peers refuse it",
-                f"can it reach identity? `kubectl -n {status.namespace} logs {status.pod} "
+                f"can it reach identity? `kubectl -n {namespace} logs {pod} "
                 f"-c {labels.PROXY_CONTAINER}`",
             )
 

@@ -117,6 +117,7 @@ class Facts:
     proxies: Read[ProxiesAnswer] = field(default_factory=Read)
     pods: Read[list[Object]] = _UNREAD  # of all namespaces, or of one
     waits: Mapping[str, str] = field(default_factory=dict)  # namespace/pod -> what /ready said
+    leaves: Mapping[str, float] = field(default_factory=dict)  # namespace/pod -> unix seconds
     refused: Read[list[Object]] = _UNREAD  # events of pods that the API server did not take
     routing: Read[list[Object]] = _UNREAD  # ServiceProfiles and TrafficSplits
     clashes: tuple[Clash, ...] = ()

@@ -22,7 +22,7 @@ from mesh.check.catalogue import Mode
 from mesh.check.facts import Facts, Handshake, Read, Right, Skew
 from mesh.check.packages import find_clashes
 from mesh.check.trust import CERTIFICATE_KEY
-from mesh.check.waiting import ask_proxies, ask_roles
+from mesh.check.waiting import ask_leaves, ask_proxies, ask_roles
 from mesh.check.webhook import probe_namespace, probe_pod
 from mesh.core import labels
 from mesh.core.errors import ApiError, ConfigError
@@ -30,7 +30,7 @@ from mesh.core.report import ProxiesAnswer, ProxyStatus, WatchStatus
 from mesh.kube.client import KubeClient
 from mesh.kube.clock import measure_skew
 from mesh.kube.config import find_access
-from mesh.kube.pods import is_leaving, is_ready, labels_of
+from mesh.kube.pods import is_leaving, is_meshed, is_ready, labels_of, name_of, namespace_of
 from mesh.kube.resources import Object
 from mesh.kube.served import ROUTING, list_served
 from mesh.kube.viewer import ask_destination
@@ -114,6 +114,19 @@ class _Gathering:
         async with anyio.create_task_group() as tasks:
             for job in jobs:
                 tasks.start_soon(job)
+        if self._request.mode is Mode.PROXY:
+            await self._leaves()
+
+    async def _leaves(self) -> None:
+        """Of proxies without a stream to destination, which tell nobody by themselves."""
+        proxies: Read[ProxiesAnswer] = self._values["proxies"]
+        there = {(p.namespace, p.pod) for p in (proxies.got.proxies if proxies.got else ())}
+        pods = [
+            pod
+            for pod in self._values["pods"].got or ()
+            if is_meshed(pod) and (namespace_of(pod), name_of(pod)) not in there
+        ]
+        self._values["leaves"] = await ask_leaves(self._client, pods)
 
     def _lists(self) -> list[Job]:
         mesh, mode = self._request.mesh_namespace, self._request.mode

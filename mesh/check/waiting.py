@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +24,7 @@ from mesh.kube.resources import Object
 
 MOST: Final = 8  # proxies that are asked: what keeps one waiting mostly keeps all
 _SECONDS: Final = 2.0
+_LEAF_ENDS: Final = "control_identity_cert_expiration_timestamp_seconds"
 _LONGEST: Final = 300  # characters of an answer
 
 
@@ -36,6 +38,24 @@ async def ask_roles(client: KubeClient, pods: Sequence[Object]) -> dict[str, str
     """The same of the control plane's own pods."""
     unready = [pod for pod in pods if not is_ready(pod)]
     return await _ask(client, unready, labels.CONTROL_ADMIN_PORT)
+
+
+async def ask_leaves(client: KubeClient, pods: Sequence[Object]) -> dict[str, float]:
+    """`namespace/pod` -> when its leaf ends (unix seconds), as its proxy's own metrics say."""
+    found: dict[str, float] = {}
+
+    async def ask(pod: Object) -> None:
+        place = f"{name_of(pod)}:{labels.ADMIN_PORT}"
+        path = f"/api/v1/namespaces/{namespace_of(pod)}/pods/{place}/proxy/metrics"
+        with contextlib.suppress(ApiError, ValueError), anyio.move_on_after(_SECONDS):
+            text = (await client.raw("GET", path, seconds=_SECONDS)).decode()
+            ends = text.partition(f"\n{_LEAF_ENDS} ")[2].split("\n", 1)[0]
+            found[f"{namespace_of(pod)}/{name_of(pod)}"] = float(ends)
+
+    async with anyio.create_task_group() as tasks:
+        for pod in [pod for pod in pods if not (is_finished(pod) or is_leaving(pod))][:MOST]:
+            tasks.start_soon(ask, pod)
+    return found
 
 
 async def _ask(client: KubeClient, pods: Sequence[Object], port: int) -> dict[str, str]:

@@ -362,6 +362,17 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         "can it reach identity?",
     ),
     (
+        "an expired leaf of a proxy without a stream",
+        replace(
+            changed("proxies", lambda a: ProxiesAnswer(a.bundle_hash, a.proxies[:1])),
+            leaves={"shop/web-2": NOW - 1},
+            pods=Read([app_pod("web-1"), app_pod("web-2", ready=False)]),
+        ),
+        Verdict.ERROR,
+        "pod shop/web-2: its leaf has expired",
+        "can it reach identity?",
+    ),
+    (
         "proxies of an old version",
         changed(
             "pods",

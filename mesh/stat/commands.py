@@ -71,8 +71,8 @@ def stat(
 ) -> None:
     """Show success, rate and latency of what the mesh carries.
 
-    TYPE is deploy (the default), sts, ds, job, cj, po, ns, svc, ts or all. Workloads, pods and
-    namespaces show what came in; services and TrafficSplits what meshed clients sent.
+    TYPE is deploy (the default), sts, ds, rs, job, cj, po, ns, svc, ts or all. Workloads, pods
+    and namespaces show what came in; services and TrafficSplits what meshed clients sent.
 
     \b
     mesh stat deploy -n shop

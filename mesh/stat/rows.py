@@ -109,6 +109,9 @@ def _workload_rows(kind: str, objects: Sequence[Object], cluster: Cluster) -> li
 
 
 def _shown(kind: str, obj: Object) -> bool:
+    """Not a pod that is over, nor a ReplicaSet that stands in the row of its Deployment."""
+    if kind == "replicaset":
+        return controller_of(obj) is None
     return kind != "pod" or not is_finished(obj)
 
 

@@ -25,6 +25,7 @@ KINDS: Final = (
     Kind("deployment", "deploy", "deployments.apps", ("deployments", "deployments.apps")),
     Kind("statefulset", "sts", "statefulsets.apps", ("statefulsets",)),
     Kind("daemonset", "ds", "daemonsets.apps", ("daemonsets",)),
+    Kind("replicaset", "rs", "replicasets.apps", ("replicasets",)),
     Kind("job", "job", "jobs.batch", ("jobs",)),
     Kind("cronjob", "cj", "cronjobs.batch", ("cronjobs",)),
     Kind("pod", "po", "pods", ("pods",)),

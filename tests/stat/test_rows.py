@@ -183,6 +183,19 @@ def test_two_destinations_that_know_one_proxy_in_turn_are_added_and_overlaps_are
     assert newest_reports([[late], [stale]]) == [late]
 
 
+def test_a_replica_set_has_a_row_of_its_own_unless_a_deployment_owns_it() -> None:
+    owned, bare, alone = named("web-6f"), named("alone"), pod("alone-1", "")
+    owned["metadata"]["ownerReferences"] = [
+        {"kind": "Deployment", "name": "web", "controller": True}
+    ]
+    alone["metadata"]["ownerReferences"][0]["name"] = "alone"
+    cluster = Cluster({"replicaset": [owned, bare]}, [pod("web-1", "web"), alone], [])
+
+    (row,) = rows_of(select("rs"), cluster, unmeshed=True)
+
+    assert (row.kind, row.name, row.meshed) == ("replicaset", "alone", (1, 1))
+
+
 @pytest.mark.parametrize("form", ["table", "wide", "namespaces"])
 def test_tables_read_as_linkerds(form: str) -> None:
     everything = [row for kind in KINDS for row in rows_of(Selection(kind), shop(), unmeshed=False)]

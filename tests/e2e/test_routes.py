@@ -9,24 +9,30 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.e2e.definitions import gateway_kinds
 from tests.e2e.stage import Stage, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SPACE = "routes"
 SERVER = """
-import http.server, json, os, time
+import collections, http.server, json, os, time
+COUNTS = collections.Counter()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path.startswith("/slow"):
             time.sleep(3)
+        COUNTS[self.path] += 1
+        fails = self.path == "/flaky" and COUNTS[self.path] % 2
         fields = {name.lower(): value for name, value in self.headers.items()}
-        body = json.dumps({"app": os.environ["APP"], "path": self.path, "fields": fields}).encode()
-        self.send_response(200)
+        body = json.dumps({"app": os.environ["APP"], "path": self.path, "fields": fields,
+                           "method": self.command, "counts": COUNTS}).encode()
+        self.send_response(503 if fails else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    do_POST = do_GET
     def log_message(self, *arguments):
         pass
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
@@ -34,14 +40,15 @@ http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 CLIENT = """
 import http.client, json, time
 ASKED = {"plain": "/", "canary": "/", "moved": "/old/a?x=1", "rewritten": "/api/b?x=1",
-         "slow": "/slow", "refused": "/broken"}
+         "slow": "/slow", "read": "/only", "written": "/only", "flaky": "/flaky",
+         "copied": "/copied", "counted": "/counts", "refused": "/broken"}
 for turn in range(10**6):
     for name, path in ASKED.items():
         said = {"name": name, "turn": turn}
         try:
             connection = http.client.HTTPConnection("web", 80, timeout=8)
-            fields = {"x-canary": "yes"} if name == "canary" else {}
-            connection.request("GET", path, headers=fields)
+            fields = {"x-canary": "yes"} if name in ("canary", "counted") else {}
+            connection.request("POST" if name == "written" else "GET", path, headers=fields)
             answer = connection.getresponse()
             said["status"] = answer.status
             said["fields"] = {key.lower(): value for key, value in answer.getheaders()}
@@ -78,6 +85,13 @@ spec:
       responseHeaderModifier: {set: [{name: x-by, value: route}]}
   - matches: [{path: {type: PathPrefix, value: /slow}}]
     timeouts: {request: 500ms}
+  - matches: [{path: {type: PathPrefix, value: /only}, method: POST}]
+    backendRefs: [{name: web-v2, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /flaky}, method: GET}]
+    retry: {codes: [503], attempts: 2, backoff: 10ms}
+  - matches: [{path: {type: PathPrefix, value: /copied}}]
+    filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: web-v2, port: 80}}}
   - matches: [{path: {type: PathPrefix, value: /broken}}]
     filters: [{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}]
   - matches: [{path: {type: PathPrefix, value: /}}]
@@ -117,30 +131,28 @@ def _app(stage: Stage, name: str, code: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def routed(stage: Stage) -> Iterator[Stage]:
     """Two servers, a client that asks all the time, and the route between them."""
-    stage.apply(stage.mesh("install", "--gateway-api", "--crds"))
     space = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": SPACE, "annotations": {"mesh/inject": "enabled"}},
     }
     apps = (("web", SERVER), ("web-v2", SERVER), ("client", CLIENT))
-    stage.apply(yaml.safe_dump_all([space, *(o for app in apps for o in _app(stage, *app))]))
-    try:
-        eventually(lambda: _last(stage)["plain"]["status"] == 200, within=90)
-        stage.apply(ROUTE)
-        eventually(lambda: "redirect" in _last(stage)["moved"]["fields"]["mesh-reason"], within=30)
-        yield stage
-    finally:
-        stage.kubectl("delete", "namespace", SPACE, "--wait=false")
-        # others plan an upgrade of the mesh as it was
-        names = [item["metadata"]["name"] for item in stage.get("crds")["items"]]
-        ours = [name for name in names if name.endswith(".gateway.networking.k8s.io")]
-        stage.kubectl("delete", "crd", *ours, "--wait=false")
+    with gateway_kinds(stage):
+        stage.apply(yaml.safe_dump_all([space, *(o for app in apps for o in _app(stage, *app))]))
+        try:
+            eventually(lambda: _last(stage)["plain"]["status"] == 200, within=90)
+            stage.apply(ROUTE)
+            eventually(
+                lambda: "redirect" in _last(stage)["moved"]["fields"]["mesh-reason"], within=30
+            )
+            yield stage
+        finally:
+            stage.kubectl("delete", "namespace", SPACE, "--wait=false")
 
 
 def _last(stage: Stage) -> dict[str, Any]:
     """The answers of the last whole turn."""
-    log = stage.kubectl("-n", SPACE, "logs", "deploy/client", "-c", "app", "--tail=12")
+    log = stage.kubectl("-n", SPACE, "logs", "deploy/client", "-c", "app", "--tail=24")
     answers = [json.loads(text) for text in log.splitlines()]
     turn = answers[-1]["turn"] - (answers[-1]["name"] != "refused")
     return {said["name"]: said for said in answers if said["turn"] == turn}
@@ -171,7 +183,31 @@ def test_each_rule_does_what_it_says(routed: Stage) -> None:
     assert found["slow"]["fields"]["mesh-reason"] == "timeout; HTTPRoute/routes/web#3"
     refused = found["refused"]
     assert refused["status"] == 500
-    assert refused["fields"]["mesh-reason"] == "invalid-backend; HTTPRoute/routes/web#4"
+    assert refused["fields"]["mesh-reason"] == "invalid-backend; HTTPRoute/routes/web#7"
+
+
+def test_methods_are_told_apart(routed: Stage) -> None:
+    found = _fresh(routed)
+
+    assert [_seen(found[name])["method"] for name in ("read", "written")] == ["GET", "POST"]
+    assert [_seen(found[name])["app"] for name in ("read", "written")] == ["web", "web-v2"]
+
+
+def test_a_retry_hides_that_every_other_answer_is_503(routed: Stage) -> None:
+    flaky = _fresh(routed)["flaky"]
+
+    assert flaky["status"] == 200
+    assert _seen(flaky)["counts"]["/flaky"] % 2 == 0
+
+
+def test_a_mirror_gets_a_copy_of_what_another_answers(routed: Stage) -> None:
+    before = _seen(_fresh(routed)["counted"])["counts"].get("/copied", 0)
+
+    found = _fresh(routed)
+
+    assert _seen(found["copied"])["app"] == "web"
+    counted = _seen(found["counted"])
+    assert (counted["app"], counted["counts"]["/copied"] > before) == ("web-v2", True)
 
 
 def test_the_status_says_what_acts_and_what_does_not(routed: Stage) -> None:

@@ -233,9 +233,25 @@ class Dialler:
 
 
 def set_options(transport: Any) -> None:
-    """What every socket of the data path gets: no delay, keep-alive, small write buffer."""
+    """What every socket of the data path gets: no delay, keep-alive, small write buffer.
+
+    A machine that is gone is missed 19 seconds after its last sign of life, where nothing is on
+    its way to it; for what is on its way see `limit_silence`.
+    """
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     transport.set_write_buffer_limits(high=WRITE_HIGH)
+
+
+def limit_silence(transport: Transport, seconds: float) -> None:
+    """End a connection whose other end has acknowledged nothing for so long (RFC 5482).
+
+    The kernel alone goes on for a quarter of an hour. It counts a window of zero as silence too,
+    so that this is for those who have to read: not for bytes that nobody parses.
+    """
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

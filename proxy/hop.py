@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from mesh.core.errors import PeerError
 from mesh.core.labels import ALPN_HTTP1, ALPN_HTTP2, ALPN_OPAQUE
@@ -17,7 +17,7 @@ from mesh.core.model import Endpoint
 from mesh.core.names import join_address
 from proxy.balance import Load, Loaded
 from proxy.batching import Batching
-from proxy.dial import Dial, Dialler, Mesh
+from proxy.dial import Dial, Dialler, Mesh, limit_silence
 from proxy.exchange import Exchange, ServerSide
 from proxy.http1 import KEEP, STRIP
 from proxy.http2_frames import PEER, STRANGER
@@ -28,6 +28,9 @@ from proxy.server_streams import ServerStreams
 from proxy.telemetry import TcpSeries
 
 log = logging.getLogger(__name__)
+
+PEER_SILENCE: Final = 10.0  # seconds; a proxy of ours always reads, and acknowledges at once
+SERVER_SILENCE: Final = 60.0  # seconds; an application may take its time with a body
 
 Failed = Callable[[Exchange, str], None]
 
@@ -133,6 +136,8 @@ class Hop(Loaded):
 
     def _send_alone(self, exchange: Exchange, failed: Failed, mesh: Mesh | None) -> None:
         def opened(transport: Transport) -> None:
+            if not exchange.request.upgrade:  # a tunnel may rest as long as it likes
+                self._limit_silence(transport, SERVER_SILENCE)
             exchange.attach(self._adopt(transport))
 
         exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
@@ -151,7 +156,8 @@ class Hop(Loaded):
             if chosen != ALPN_HTTP2:
                 self._fall_back(transport, waiting)
                 return
-        else:
+        self._limit_silence(transport, PEER_SILENCE if self.limits is PEER else SERVER_SILENCE)
+        if self.limits is STRANGER:
             transport = Batching(transport, self._dialler.loop.call_soon)
         link = ServerStreams(transport, self, monotonic(), self.limits)
         transport.set_protocol(link)
@@ -167,6 +173,7 @@ class Hop(Loaded):
 
     def _fall_back(self, transport: Transport, waiting: list[tuple[Exchange, Failed]]) -> None:
         """The peer speaks HTTP/1 only: one connection each."""
+        self._limit_silence(transport, SERVER_SILENCE)
         connection = self._adopt(transport)
         if not waiting:
             connection.close()
@@ -199,6 +206,11 @@ class Hop(Loaded):
         self.pool.open += 1
         self.tcp.add(connection)
         return connection
+
+    def _limit_silence(self, transport: Transport, seconds: float) -> None:
+        """What is asked of a machine that is gone goes to another before long."""
+        if not self.is_local:
+            limit_silence(transport, seconds)
 
     # -- connections call --------------------------------------------------------------------
 

@@ -217,6 +217,12 @@ _CONNECTION: Final = (
         "",
     ),
     _one(
+        "tls-flood",
+        "A peer sent TLS records that carry nothing, such as KeyUpdate, one after the other.",
+        "The connection was closed; counted as `errno` of `tcp_close_total`.",
+        "",
+    ),
+    _one(
         "silent",
         "A client connected and said nothing, where it has to speak first.",
         "The connection was closed.",

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 import mesh
+from mesh.core.errors import PeerError
 from mesh.core.report import STEPS, Counts, Report, Series, SeriesKey, bucket_middle, merge
 from mesh.runtime.bundle import hash_bundle
 from proxy.observed import Observed
@@ -255,9 +256,11 @@ class Telemetry:
 
 
 def errno_name(error: BaseException | None) -> str:
-    """The symbolic name behind a socket error, "" for a clean end."""
+    """The symbolic name behind a socket error, the reason of a peer's, "" for a clean end."""
     if error is None:
         return ""
+    if isinstance(error, PeerError):
+        return error.reason.replace("_", "-")
     import errno
 
     number = getattr(error, "errno", None)

@@ -15,10 +15,15 @@ from collections.abc import Callable
 from time import thread_time
 from typing import Any, Final
 
+from mesh.core.errors import PeerError
 from proxy.seams import Receiver, Transport
 
 RECORD: Final = 16 * 1024
 PIECE: Final = 64 * 1024  # bytes at once through a MemoryBIO, which never gives memory back
+CRUMB: Final = 64  # bytes of a record; a peer that sends such may send nothing else
+CRUMBS: Final = 4 * 1024  # bytes of such records at once
+MAX_IDLE: Final = 20 * 1024  # bytes that carried nothing: an unfinished record and some more
+WORTH: Final = 32  # such bytes that a byte of data makes good: records of one byte have 22
 
 
 class Flusher:
@@ -47,6 +52,7 @@ class TlsLink:
     __slots__ = (
         "_closing",
         "_flusher",
+        "_idle",
         "_in",
         "_inner",
         "_lost",
@@ -85,6 +91,7 @@ class TlsLink:
         self._flusher = flusher
         self._opened: Callable[[TlsLink, BaseException | None], None] | None = opened
         self._spent = spent
+        self._idle = 0  # bytes that came and carried nothing
         self._pending: list[bytes] = []
         self._inner: Receiver | None = None
         self._closing = self._lost = False
@@ -99,11 +106,18 @@ class TlsLink:
         self._handshake()
 
     def data_received(self, data: bytes) -> None:
-        if len(data) > PIECE:
-            for at in range(0, len(data), PIECE):
-                self.data_received(data[at : at + PIECE])
-            return
+        if len(data) > CRUMBS:
+            most = CRUMBS if data[3] == 0 and data[4] <= CRUMB else PIECE
+            if len(data) > most:
+                for at in range(0, len(data), most):
+                    if not self._lost:
+                        self._take(data[at : at + most])
+                return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         self._in.write(data)
+        self._idle += len(data)
         if self._opened is not None:
             self._handshake()
         else:
@@ -237,6 +251,7 @@ class TlsLink:
             self._fail(error)
             return
         opened, self._opened = self._opened, None
+        self._idle = self._in.pending
         self._send()
         if opened is not None:
             opened(self, None)
@@ -274,10 +289,15 @@ class TlsLink:
             ended = True
         except ssl.SSLError as error:
             failure = error
-        if parts and self._inner is not None:
-            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if parts:
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._idle = max(0, self._idle - len(data) * WORTH)
+            if self._inner is not None:
+                self._inner.data_received(data)
         if failure is not None:
             self._fail(failure)
+        elif self._idle > MAX_IDLE:  # each KeyUpdate (RFC 8446 §4.6.3) costs us 30 us
+            self._fail(PeerError("tls_flood", "TLS records that carry nothing"))
         elif ended and not self._received_end:
             self._end()
 

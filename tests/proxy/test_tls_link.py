@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import time
 from pathlib import Path
 from typing import Any
 
+from mesh.core.errors import PeerError
 from mesh.core.labels import ALPN_OPAQUE
 from mesh.runtime import tls
-from proxy.tls import PIECE, Flusher, TlsLink
+from proxy.telemetry import errno_name
+from proxy.tls import MAX_IDLE, PIECE, Flusher, TlsLink
 from tests.proxy.memory import MemoryTransport, NoLoop, connect
 from tests.support.authority import TrustChain, workload
 
@@ -25,9 +30,13 @@ class Sink:
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
+        self.lost: BaseException | None = None
 
     def data_received(self, data: bytes) -> None:
         self.received.append(data)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.lost = error
 
 
 def linked(folder: Path) -> tuple[TlsLink, TlsLink, MemoryTransport, MemoryTransport]:
@@ -71,3 +80,59 @@ def test_bulk_goes_through_a_link_in_pieces(tmp_path: Path) -> None:
     here.carry()
     assert b"".join(sink.received) == data
     assert max(map(len, sink.received)) <= PIECE + 16_384
+
+
+class Updater:
+    """Makes a link send KeyUpdate (RFC 8446 §4.6.3), which Python's ssl has no word for."""
+
+    def __init__(self, link: TlsLink) -> None:
+        self._openssl = ctypes.CDLL(ctypes.util.find_library("ssl") or "libssl.so.3")
+        held: Any = link.ssl
+        # PySSLSocket: the object's head, the socket, then OpenSSL's own.
+        place = id(held._sslobj) + 3 * ctypes.sizeof(ctypes.c_void_p)
+        self._ssl = ctypes.c_void_p(ctypes.c_void_p.from_address(place).value)
+
+    def send(self) -> None:
+        assert self._openssl.SSL_key_update(self._ssl, 1) == 1  # and let the other do so too
+        assert self._openssl.SSL_do_handshake(self._ssl) == 1
+
+
+def test_a_flood_of_key_updates_ends_the_link_at_little_cost(tmp_path: Path) -> None:
+    client, server, here, _ = linked(tmp_path)
+    sink = Sink()
+    server.set_protocol(sink)
+    updater = Updater(client)
+    for _ in range(10_000):
+        updater.send()
+    client._send()
+    flood = b"".join(here.written)
+    here.written.clear()
+
+    began = time.process_time()
+    server.data_received(flood)
+    took = time.process_time() - began
+
+    assert isinstance(sink.lost, PeerError)
+    assert errno_name(sink.lost) == "tls-flood"
+    assert took <= 0.05  # 10,000 of them cost 300 ms
+
+
+def test_a_key_update_now_and_then_and_crumbs_of_data_go_on(tmp_path: Path) -> None:
+    client, server, here, there = linked(tmp_path)
+    sink = Sink()
+    server.set_protocol(sink)
+    client.set_protocol(Sink())
+    updater = Updater(client)
+    sent = b""
+
+    for number in range(3 * MAX_IDLE // 27):  # all the updates come to more than MAX_IDLE
+        updater.send()
+        for _ in range(2):
+            sent += bytes([number % 256])
+            client.write(sent[-1:])
+            client.flush()
+        here.carry()
+        there.carry()
+
+    assert sink.lost is None
+    assert b"".join(sink.received) == sent

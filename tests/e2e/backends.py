@@ -55,14 +55,14 @@ def embedded(folder: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def node(_: Path) -> Iterator[Stage]:
+def node(_: Path, name: str = NODE) -> Iterator[Stage]:
     """A whole Kubernetes node with our image of the sources as they are."""
     kubectl = find_kubectl()
     if kubectl is None:
         pytest.exit("make test-cluster needs kubectl 1.28 or newer in PATH", returncode=1)
-    kept = lifecycle.find(NODE)
+    kept = lifecycle.find(name)
     try:
-        plan = kept or lifecycle.up(NODE, print)
+        plan = kept or lifecycle.up(name, print)
         image = mesh_image()
         if kept:
             lifecycle.import_image(plan, image)
@@ -79,7 +79,22 @@ def node(_: Path) -> Iterator[Stage]:
         yield Stage(plan.kubeconfig, kubectl, image.name, flags, previous)
     finally:
         if not kept:
-            lifecycle.down(NODE)
+            lifecycle.down(name)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[Stage]:
+    """A cluster beside the one that all tests share, of the kind that was chosen."""
+    if os.environ.get(VARIABLE) != "node":
+        with embedded(folder) as stage:
+            yield stage
+        return
+    name = f"alone-{os.getpid()}"
+    try:
+        with node(folder, name) as stage:
+            yield stage
+    finally:
+        lifecycle.lock_file(name).unlink()
 
 
 BACKENDS: Mapping[str, Callable[[Path], AbstractContextManager[Stage]]] = {

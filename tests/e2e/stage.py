@@ -6,6 +6,7 @@ HTTP to a pod or Service by address, as a browser on this machine would (unmeshe
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -15,10 +16,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from lightkube.config import client_adapter
+from lightkube.config.client_adapter import ConnectionParams
+
+from mesh.kube.config import find_access
+from mesh.kube.resources import find_resource
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds until something that must happen counts as not happening
+_READ: Final = {  # kubectl's words -> what is read without it
+    "deployments": "deployments.apps",
+    "events": "events",
+    "nodes": "nodes",
+    "pod": "pods",
+    "pods": "pods",
+    "service": "services",
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,31 @@ class Stage:
         """Run one `mesh` command; its stdout."""
         return self._run([sys.executable, "-m", "mesh", *args], text, check)
 
-    def get(self, *args: str) -> Any:
-        """`kubectl get ... -o json` as an object."""
-        return json.loads(self.kubectl("get", *args, "-o", "json"))
+    def get(self, kind: str, *args: str) -> Any:
+        """`kubectl get KIND [NAME] [-n NAMESPACE] [-l LABELS]` as an object.
+
+        Most looks are repeated until something is seen: where they can be, they are made
+        without a kubectl each, which would take the CPU that the tested thing needs.
+        """
+        if kind not in _READ:
+            return json.loads(self.kubectl("get", kind, *args, "-o", "json"))
+        words, chosen = list(args), {"-n": "default", "-l": ""}
+        for option in chosen:
+            if option in words:
+                at = words.index(option)
+                chosen[option] = words[at + 1]
+                del words[at : at + 2]
+        assert len(words) <= 1, args
+        path = find_resource(_READ[kind]).path(chosen["-n"], *words)
+        labels = {"labelSelector": chosen["-l"]} if chosen["-l"] else {}
+        with client_adapter.Client(self._access.config, ConnectionParams()) as client:
+            answer = client.get(path, params=labels)
+            assert answer.status_code == 200, f"{path}: {answer.text}"
+            return answer.json()
+
+    @functools.cached_property
+    def _access(self) -> Any:
+        return find_access(str(self.kubeconfig))
 
     def apply(self, text: str) -> str:
         return self.kubectl("apply", "-f", "-", text=text)

@@ -11,15 +11,11 @@ import pytest
 import yaml
 
 from mesh.local.shop import manifests
-from tests.e2e.backends import VARIABLE, embedded
+from tests.e2e.backends import embedded
 from tests.e2e.stage import eventually
 from tests.local.node.machine import fill
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(os.environ.get(VARIABLE) == "node", reason="fills the embedded one's disk"),
-]
+pytestmark = [pytest.mark.root, pytest.mark.embedded, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ import yaml
 
 from mesh.core import labels
 from mesh.local.shop import manifests
+from tests.e2e.processes import process_of
 from tests.e2e.stage import Stage, eventually
 
 RATE = 200
@@ -51,23 +51,8 @@ def _wait_for_requests(stage: Stage, count: int) -> None:
 
 def _kill(pod: Any, module: str) -> float:
     """SIGKILL the process of a pod that runs `python -m module`; when (unix seconds)."""
-    (pid,) = (pid for pid in map(int, _numbers()) if _is(pid, pod["metadata"]["name"], module))
-    os.kill(pid, signal.SIGKILL)
+    os.kill(process_of(pod, module), signal.SIGKILL)
     return time.time()
-
-
-def _numbers() -> list[str]:
-    return [name for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _is(pid: int, pod: str, module: str) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    is_it = b"-m" in words and words[words.index(b"-m") + 1] == module.encode()
-    return is_it and f"MESH_POD_NAME={pod}".encode() in environ
 
 
 def _slowness() -> float:

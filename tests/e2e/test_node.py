@@ -16,6 +16,7 @@ from tests.e2e.workloads import (
     SLEEP,
     Object,
     apply,
+    check_says,
     container,
     job,
     pod,
@@ -27,6 +28,22 @@ from tests.e2e.workloads import (
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 ASK = "import urllib.request as u; print(u.urlopen('http://gateway.shop:8080/healthz').status)"
+ASK_ALWAYS = """
+import time, urllib.request as u
+while True:
+    time.sleep(0.05)
+    try:
+        u.urlopen("http://all:8080/", timeout=5).read()
+    except OSError:
+        pass  # nobody listens yet
+"""
+_NAMES = {
+    "deployment": "web",
+    "statefulset": "set",
+    "daemonset": "daemon",
+    "replicaset": "bare-set",
+    "pod": "bare",
+}
 _numbers = itertools.count(1)
 
 
@@ -41,24 +58,35 @@ def space(stage: Stage) -> Iterator[str]:
 
 
 def test_every_kind_of_workload_is_meshed_balanced_and_named(stage: Stage, space: str) -> None:
+    """The annotation that is written as a label has `mesh check` name each workload."""
     app = container(stage, SERVE, readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1})
+    marks: Object = {"labels": {"all": "of-them", "mesh/skip-outbound-ports": "1"}}
     apply(
         stage,
         service("set", space, clusterIP="None"),
-        workload("StatefulSet", "set", space, app, serviceName="set", replicas=2),
-        workload("DaemonSet", "daemon", space, app),
-        workload("ReplicaSet", "bare-set", space, app, replicas=1),
-        pod("bare", space, app),
+        service("all", space, selector={"all": "of-them"}),
+        workload("Deployment", "web", space, app, **marks),
+        workload("StatefulSet", "set", space, app, serviceName="set", replicas=2, **marks),
+        workload("DaemonSet", "daemon", space, app, **marks),
+        workload("ReplicaSet", "bare-set", space, app, replicas=1, **marks),
+        pod("bare", space, app, **marks),
+        pod("client", space, container(stage, ["python", "-c", ASK_ALWAYS])),
     )
 
-    stage.kubectl("rollout", "status", "statefulset/set", "-n", space, "--timeout=120s")
-    stage.kubectl("rollout", "status", "daemonset/daemon", "-n", space, "--timeout=120s")
+    for name in ("deployment/web", "statefulset/set", "daemonset/daemon"):
+        stage.kubectl("rollout", "status", name, "-n", space, "--timeout=120s")
     wait_ready(stage, space, "pod/bare")
-    for found in stage.pods("", space):
+    servers = stage.pods("all=of-them", space)
+    for found in servers:
         names = [item["name"] for item in found["spec"].get("initContainers", [])]
         assert names == [labels.INIT_CONTAINER, labels.PROXY_CONTAINER]
+    assert len(servers) == 6
+    eventually(lambda: all(_inbound(stage, space, p["metadata"]["name"]) for p in servers))
     rows = eventually(lambda: _rows(stage, space, count=7))
-    assert {"sts/set", "ds/daemon", "po/bare"} <= set(rows)
+    assert {"deploy/web", "sts/set", "ds/daemon", "rs/bare-set", "po/bare"} <= set(rows)
+    said = stage.mesh("check", "--proxy", "-n", space, check=False)
+    for kind in ("deployment", "statefulset", "daemonset", "replicaset", "pod"):
+        assert f"{kind} {space}/{_NAMES[kind]}: mesh/skip-outbound-ports is written as" in said
 
 
 def _rows(stage: Stage, space: str, *, count: int) -> list[str]:
@@ -116,6 +144,8 @@ def test_the_proxy_of_a_job_ends_soon_after_its_application(
 
 def test_a_cron_job_is_named_by_its_own_name(stage: Stage, space: str) -> None:
     made = job("x", space, container(stage, SLEEP), terminationGracePeriodSeconds=1)
+    template = made["spec"]["template"]
+    template["metadata"]["labels"] = {"mesh/skip-outbound-ports": "1"}  # it has no effect
     meta = {"name": "nightly", "namespace": space}
     spec = {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": made["spec"]}}
     apply(stage, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": spec})
@@ -125,6 +155,7 @@ def test_a_cron_job_is_named_by_its_own_name(stage: Stage, space: str) -> None:
     wait_ready(stage, space, "pod --selector=job-name=nightly-28000000")
 
     assert "cj/nightly" in eventually(lambda: _rows(stage, space, count=2))
+    assert check_says(stage, space, f"cronjob {space}/nightly: mesh/skip-outbound-ports")
 
 
 def _ended(pod: Object, name: str) -> datetime.datetime:

@@ -5,6 +5,7 @@ MESH_E2E_OUTAGE: seconds without any control plane under load.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import itertools
 import os
@@ -22,6 +23,7 @@ from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
 
 OUTAGE = float(os.environ.get("MESH_E2E_OUTAGE", "20"))
+WAITING = "not ready: waiting for a certificate"
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 CONTROL = labels.MESH_NAMESPACE
 
@@ -109,12 +111,23 @@ def test_a_new_pod_says_what_it_waits_for(stage: Stage, space: str) -> None:
         address = eventually(lambda: stage.get("pod", "new", "-n", space)["status"]["podIP"])
         logs = ("logs", "new", "-n", space, "-c", labels.PROXY_CONTAINER)
         said = eventually(lambda: stage.ask((address, labels.ADMIN_PORT), "/ready")[2].decode())
-        eventually(lambda: "not ready: waiting for a certificate" in stage.kubectl(*logs))
+        lines = eventually(lambda: _until(WAITING, stage.kubectl(*logs).splitlines()))
         check = stage.mesh("check", "--proxy", "-n", space, check=False)
 
     assert said.startswith("waiting for a certificate from mesh-identity.mesh.svc")
+    assert (_time_of(lines[-1]) - _time_of(lines[0])).total_seconds() <= 1.0
     assert "kubectl -n mesh scale deploy mesh-identity --replicas=1" in check
     wait_ready(stage, space, "pod/new")
+
+
+def _until(words: str, lines: list[str]) -> list[str]:
+    """The lines up to the first with these words; none where there is no such line."""
+    ends = next((n for n, line in enumerate(lines, 1) if words in line), 0)
+    return lines[:ends]
+
+
+def _time_of(line: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(line.split()[0])
 
 
 def test_nobody_notices_that_there_is_no_control_plane(loaded: Stage) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import Object
+from tests.e2e.workloads import Object, apply
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -23,6 +23,7 @@ _PROBES: dict[str, dict[str, Any]] = {
     "grpc": {"grpc": {"port": 8000}},
     "exec": {"exec": {"command": ["python", "-c", "import sys; sys.exit(1)"]}},
 }
+_RESTARTING = ("startupProbe", "livenessProbe")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,70 @@ def namespace(stage: Stage) -> Iterator[str]:
     stage.kubectl("delete", "namespace", "probes", "--wait=false")
 
 
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_an_application_that_listens_gets_ready_and_stays(
+    stage: Stage, namespace: str, kind: str
+) -> None:
+    name, probe = f"listening-{kind}", _PROBES[kind]
+    command = ["python", "-m", "http.server", "8000"]
+    every = dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), probe)
+    apply(stage, _pod(name, _container(stage, "app", command, **every)))
+
+    eventually(lambda: _readiness(stage, name).get("app"))
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > 5)  # of liveness, every second
+
+    assert _readiness(stage, name)["app"]
+    assert _readiness(stage, name)[labels.PROXY_CONTAINER]
+    assert _restarts(stage, name)["app"] == 0
+
+
+@pytest.fixture(scope="module")
+def silent(stage: Stage, namespace: str) -> None:
+    """Applications that never listen, all started at the same time: a pod for each kind of
+    readiness probe, and one with a container for each kind of the two others."""
+    command = ["python", "-c", _SILENT]
+    pods = [
+        _pod(f"silent-{kind}", _container(stage, "app", command, readinessProbe=probe))
+        for kind, probe in _PROBES.items()
+    ]
+    for field in _RESTARTING:
+        containers = [
+            _container(stage, kind, command, **{field: probe}) for kind, probe in _PROBES.items()
+        ]
+        for number, container in enumerate(containers):
+            container["ports"] = [{"name": "web", "containerPort": 8000 + number}]
+        pods.append(_pod(f"silent-{field.lower()}", *containers))
+    apply(stage, *pods)
+
+
+@pytest.mark.parametrize("kind", _PROBES)
+def test_an_application_that_never_listens_is_never_ready(
+    stage: Stage, silent: None, kind: str
+) -> None:
+    name = f"silent-{kind}"
+
+    eventually(lambda: _failures(stage, name) >= 3)
+
+    ready = _readiness(stage, name)
+    assert ready[labels.PROXY_CONTAINER]
+    assert not ready["app"]
+
+
+@pytest.mark.parametrize("field", _RESTARTING)
+def test_an_application_that_never_listens_is_started_again(
+    stage: Stage, silent: None, field: str
+) -> None:
+    name = f"silent-{field.lower()}"
+
+    eventually(lambda: all(_restarts(stage, name)[kind] for kind in _PROBES))
+
+    ready = _readiness(stage, name)
+    assert ready[labels.PROXY_CONTAINER]
+    if field == "startupProbe":
+        assert not any(ready[kind] for kind in _PROBES)
+
+
 def _container(stage: Stage, name: str, command: list[str], **probes: dict[str, Any]) -> Object:
     """A container with a port named web; each probe asks every second, three failures count."""
     fields = {field: {**probe, "periodSeconds": 1} for field, probe in probes.items()}
@@ -41,10 +106,10 @@ def _container(stage: Stage, name: str, command: list[str], **probes: dict[str, 
     return {"name": name, "image": stage.image, "command": command, "ports": ports} | fields
 
 
-def _pod(stage: Stage, name: str, *containers: Object) -> None:
+def _pod(name: str, *containers: Object) -> Object:
     meta = {"name": name, "namespace": "probes"}
     spec = {"terminationGracePeriodSeconds": 1, "containers": containers}
-    stage.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 def _restarts(stage: Stage, name: str) -> dict[str, int]:
@@ -68,58 +133,3 @@ def _failures(stage: Stage, name: str) -> int:
         and event["involvedObject"].get("fieldPath", "").endswith("{app}")
         and event["reason"] == "Unhealthy"
     )
-
-
-@pytest.mark.parametrize("kind", _PROBES)
-def test_an_application_that_never_listens_is_never_ready(
-    stage: Stage, namespace: str, kind: str
-) -> None:
-    name = f"silent-{kind}"
-    silent = _container(stage, "app", ["python", "-c", _SILENT], readinessProbe=_PROBES[kind])
-    _pod(stage, name, silent)
-
-    eventually(lambda: _failures(stage, name) >= 3)
-
-    ready = _readiness(stage, name)
-    assert ready[labels.PROXY_CONTAINER]
-    assert not ready["app"]
-
-
-@pytest.mark.parametrize("field", ["startupProbe", "livenessProbe"])
-def test_an_application_that_never_listens_is_started_again(
-    stage: Stage, namespace: str, field: str
-) -> None:
-    """One pod: a container for each kind of probe."""
-    name = f"silent-{field.removesuffix('Probe')}"
-    command = ["python", "-c", _SILENT]
-    containers = [
-        _container(stage, kind, command, **{field: probe}) for kind, probe in _PROBES.items()
-    ]
-    for number, container in enumerate(containers):
-        container["ports"] = [{"name": "web", "containerPort": 8000 + number}]
-    _pod(stage, name, *containers)
-
-    eventually(lambda: all(_restarts(stage, name)[kind] for kind in _PROBES))
-
-    ready = _readiness(stage, name)
-    assert ready[labels.PROXY_CONTAINER]
-    if field == "startupProbe":
-        assert not any(ready[kind] for kind in _PROBES)
-
-
-@pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_an_application_that_listens_gets_ready_and_stays(
-    stage: Stage, namespace: str, kind: str
-) -> None:
-    name, probe = f"listening-{kind}", _PROBES[kind]
-    command = ["python", "-m", "http.server", "8000"]
-    every = dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), probe)
-    _pod(stage, name, _container(stage, "app", command, **every))
-
-    eventually(lambda: _readiness(stage, name).get("app"))
-    began = time.monotonic()
-    eventually(lambda: time.monotonic() - began > 5)  # of liveness, every second
-
-    assert _readiness(stage, name)["app"]
-    assert _readiness(stage, name)[labels.PROXY_CONTAINER]
-    assert _restarts(stage, name)["app"] == 0

@@ -36,27 +36,58 @@ def loaded(stage: Stage) -> Iterator[Stage]:
         stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
 
-def test_rolling_restarts_lose_no_request(loaded: Stage) -> None:
+def test_rolling_restarts_lose_no_request_and_no_call(loaded: Stage, grpc: str) -> None:
+    """HTTP/1.1, and gRPC on one connection of its client's, at the same time."""
     began, sent = time.time(), loaded.load("/stats")["sent"]
+    calls = _counts(loaded, grpc)
 
-    failed = [row for _ in range(ROLLOUTS) for row in _failed_in_a_restart(loaded)]
+    failed = [row for _ in range(ROLLOUTS) for row in _failed_in_a_restart(loaded, grpc)]
 
     assert failed == []
-    sent = loaded.load("/stats")["sent"] - sent
-    assert sent >= 0.8 * RATE * (time.time() - began)  # it was the load that it says
+    after, seconds = _counts(loaded, grpc), time.time() - began
+    assert after["failed"] == calls["failed"]
+    # it was the load that it says
+    assert loaded.load("/stats")["sent"] - sent >= 0.8 * RATE * seconds
+    assert after["sent"] - calls["sent"] >= 0.8 * RATE * seconds
+
+
+def _failed_in_a_restart(stage: Stage, grpc: str) -> list[object]:
+    since = time.time()
+    for deployment, space in (("catalogue-v1", "shop"), ("grpc", grpc)):
+        stage.kubectl("rollout", "restart", f"deployment/{deployment}", "-n", space)
+    _settle(stage)
+    _settle(stage, "grpc", grpc, "app=grpc")
+    return [row for row in stage.load(f"/recent?since={since}") if row[2] != 200]
+
+
+def _settle(
+    stage: Stage,
+    deployment: str = "catalogue-v1",
+    space: str = "shop",
+    pods: str = "app=catalogue,version=v1",
+) -> None:
+    """Wait until the two new pods are ready and the old ones gone."""
+    what = f"deployment/{deployment}"
+    stage.kubectl("rollout", "status", what, "-n", space, "--timeout=120s")
+    eventually(lambda: len(stage.pods(pods, space)) == 2)
 
 
 def test_rolling_restarts_with_ordinary_sidecars_lose_no_request(loaded: Stage) -> None:
-    """As on a cluster before 1.29: TERM comes to application and proxy at the same time."""
+    """As on a cluster before 1.29: TERM comes to application and proxy at the same time.
+
+    From native sidecars to ordinary ones, once between those, and back again.
+    """
+    since = time.time()
     _choose_sidecars(loaded, "false")
     try:
         pods = loaded.pods("app=catalogue,version=v1")
-        failed = [row for _ in range(3) for row in _failed_in_a_restart(loaded)]
+        loaded.kubectl("rollout", "restart", "deployment/catalogue-v1", "-n", "shop")
+        _settle(loaded)
     finally:
         _choose_sidecars(loaded, None)
 
     assert all(labels.PROXY_CONTAINER in _applications(pod) for pod in pods)
-    assert failed == []
+    assert [row for row in loaded.load(f"/recent?since={since}") if row[2] != 200] == []
 
 
 def _choose_sidecars(stage: Stage, native: str | None) -> None:
@@ -69,20 +100,6 @@ def _choose_sidecars(stage: Stage, native: str | None) -> None:
 
 def _applications(pod: Any) -> list[str]:
     return [item["name"] for item in pod["spec"]["containers"]]
-
-
-def _failed_in_a_restart(stage: Stage) -> list[object]:
-    since = time.time()
-    stage.kubectl("rollout", "restart", "deployment/catalogue-v1", "-n", "shop")
-    _settle(stage)
-    return [row for row in stage.load(f"/recent?since={since}") if row[2] != 200]
-
-
-def _settle(stage: Stage) -> None:
-    """Wait until the two new pods are ready and the old ones gone."""
-    what = "deployment/catalogue-v1"
-    stage.kubectl("rollout", "status", what, "-n", "shop", "--timeout=120s")
-    eventually(lambda: len(stage.pods("app=catalogue,version=v1")) == 2)
 
 
 @pytest.mark.node  # mesh local has no evictions
@@ -169,17 +186,3 @@ def grpc(stage: Stage) -> Iterator[str]:
 def _counts(stage: Stage, space: str) -> Any:
     (load,) = stage.pods("app=load", space)
     return json.loads(stage.ask((load["status"]["podIP"], 8081), "/")[2])
-
-
-def test_rolling_restarts_lose_no_call(stage: Stage, grpc: str) -> None:
-    """gRPC: one connection of the client's, through all of them."""
-    before, began = _counts(stage, grpc), time.monotonic()
-
-    for _ in range(ROLLOUTS):
-        stage.kubectl("rollout", "restart", "deployment/grpc", "-n", grpc)
-        stage.kubectl("rollout", "status", "deployment/grpc", "-n", grpc, "--timeout=120s")
-        eventually(lambda: len(stage.pods("app=grpc", grpc)) == 2)
-
-    after = _counts(stage, grpc)
-    assert after["failed"] == before["failed"]
-    assert after["sent"] - before["sent"] >= 0.8 * RATE * (time.monotonic() - began)

@@ -14,6 +14,7 @@ from tests.e2e.workloads import (
     SLEEP,
     Object,
     apply,
+    check_says,
     container,
     pod,
     wait_ready,
@@ -124,16 +125,10 @@ def test_what_we_add_counts_in_a_quota_and_is_settable(stage: Stage, space: str)
         used = eventually(lambda: (u := _used(stage, name))["requests.cpu"] != "0" and u)
         assert used == {"requests.cpu": "150m", "limits.memory": "160Mi"}
         apply(stage, workload("Deployment", "big", name, container(stage, SLEEP, **TOO_MUCH)))
-        check = eventually(lambda: _says(stage, name, "exceeded quota: rule"))
+        check = eventually(lambda: check_says(stage, name, "exceeded quota: rule"))
         assert "annotations mesh/proxy-cpu-request" in check
     finally:
         stage.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def _says(stage: Stage, namespace: str, words: str) -> str:
-    """What `mesh check` says, once these words are in it."""
-    said = stage.mesh("check", "--proxy", "-n", namespace, check=False)
-    return said if words in said else ""
 
 
 def _object(kind: str, namespace: str, **spec: Any) -> Object:
@@ -166,7 +161,7 @@ def test_a_tainted_node_takes_what_tolerates_it(stage: Stage, space: str) -> Non
         serve = container(stage, SERVE)
         apply(stage, pod("tolerant", SPACE, serve, **tolerant), pod("barred", SPACE, serve))
         wait_ready(stage, SPACE, "pod/tolerant")
-        check = eventually(lambda: _says(stage, SPACE, "untolerated taint"))
+        check = eventually(lambda: check_says(stage, SPACE, "untolerated taint"))
         assert f"pod {SPACE}/barred: Pending" in check
         stage.apply(stage.mesh("upgrade", "--set", f"controlPlane.tolerations={taint}"))
         for part in (labels.IDENTITY, labels.DESTINATION, labels.INJECT):

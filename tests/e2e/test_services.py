@@ -165,6 +165,7 @@ def test_a_changed_selector_moves_the_traffic(stage: Stage, ask: Any) -> None:
     assert eventually(lambda: ask("http://moving/")[0] == "other", within=10.0)
 
 
+@pytest.mark.embedded  # the node's pods have IPv4 only
 def test_ipv6_is_encrypted_as_ipv4_is(stage: Stage, ask: Any) -> None:
     addresses = stage.get("service", "dual", "-n", SPACE)["spec"]["clusterIPs"]
     six = [address for address in addresses if ":" in address]

@@ -1,8 +1,12 @@
-"""The shop in the mesh: traffic flows, encrypted, split by weight, and counted exactly."""
+"""The shop in the mesh: traffic flows, encrypted, split by weight, and counted exactly.
+
+MESH_E2E_CHANGES: how many times weights change under load.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -12,6 +16,8 @@ import yaml
 from mesh.core.report import REPORT_INTERVAL
 from mesh.local.shop import manifests
 from tests.e2e.stage import Stage, eventually
+
+CHANGES = int(os.environ.get("MESH_E2E_CHANGES", "50"))
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -56,11 +62,11 @@ def _metric(stage: Stage, selector: str, name: str, label: str) -> dict[str, flo
 
 
 def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
-    """50 changes under 200 requests a second: from kubectl's exit to the last old answer."""
+    """Changes under 200 requests a second: from kubectl's exit to the last old answer."""
     stage.load("/resume?rate=200&target=catalogue", "POST")
     changes: list[tuple[float, float, str]] = []  # kubectl's start and exit, the old version
     try:
-        for turn in range(50):
+        for turn in range(CHANGES):
             begun = time.time()
             _apply_split(stage, *((0, 100) if turn % 2 == 0 else (100, 0)))
             changes.append((begun, time.time(), "v1" if turn % 2 == 0 else "v2"))
@@ -75,7 +81,7 @@ def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
         max((row[0] - when for row in rows if when < row[0] < end and row[1] == old), default=0.0)
         for (_, when, old), end in zip(changes, until, strict=True)
     ]
-    assert sorted(late)[49] <= 1.0, sorted(late)[-5:]
+    assert max(late) <= 1.0, sorted(late)[-5:]
     assert all(row[2] == 200 for row in rows)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh import __version__
 from mesh.core import labels
 from mesh.local.shop import manifests
 from tests.cluster.cache import BuildError
@@ -24,7 +25,7 @@ from tests.support.previous import previous_release, run_previous
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(900)]
 
 PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
-WORKLOADS = ("catalogue-v1", "catalogue-v2", "gateway", "orders", "stock")
+WORKLOADS = ("gateway", "orders", "stock", "catalogue-v1", "catalogue-v2")  # clients first
 
 
 @pytest.fixture(scope="module")
@@ -115,65 +116,50 @@ def _is_encrypted(stage: Stage) -> None:
     assert all('tls="true"' in line and "server_id=" in line for line in sent)
 
 
-def test_proxies_of_the_release_before_work_with_this_control_plane(
+def test_an_upgrade_mixes_releases_in_both_directions_and_loses_no_request(
     stage: Stage, previous: str
 ) -> None:
-    """As clients, as servers, and beside each other."""
-    _choose_proxy(stage, previous, "load")
-    try:
-        with under_load(stage):
-            _follows_a_split(stage)  # the client is old
-            _choose_proxy(stage, previous, "catalogue-v1")
-            assert set(_proxies(stage, "load").values()) == {previous_release().version}
-            _follows_a_split(stage)  # client and server
-            _is_encrypted(stage)
-    finally:
-        _choose_proxy(stage, None, "load")
-    with under_load(stage):
-        _follows_a_split(stage)  # the server
-        _is_encrypted(stage)
-        _choose_proxy(stage, None, "catalogue-v1")
-
-
-def test_proxies_of_this_release_work_with_the_control_plane_before(
-    stage: Stage, previous: str
-) -> None:
-    newer = ("--set", f"proxy.image={stage.image}", "--set", "proxy.imagePullPolicy=Never")
-    with under_load(stage):
-        stage.apply(_install_previous(stage, previous, *newer))
-        try:
-            _roll(stage, labels.MESH_NAMESPACE, *PARTS)
-            _choose_proxy(stage, None, "catalogue-v1")
-            _follows_a_split(stage)
-            _is_encrypted(stage)
-        finally:
-            stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
-            _roll(stage, labels.MESH_NAMESPACE, *PARTS)
-
-
-def test_an_upgrade_from_the_release_before_loses_no_request(stage: Stage, previous: str) -> None:
-    """First the control plane, then every workload."""
+    """From the release before: newer proxies with the old control plane, then the control plane,
+    then older proxies with the new one, then every workload."""
     stage.apply(_install_previous(stage, previous))
-    _roll(stage, labels.MESH_NAMESPACE, *PARTS)
-    _choose_proxy(stage, None, *WORKLOADS, "load")
-    assert set(_proxies(stage, "catalogue").values()) == {previous_release().version}
-
-    with under_load(stage, "gateway", 40):
-        plan = stage.mesh("upgrade", *stage.install_flags, "--plan")
-        stage.apply(stage.mesh("upgrade", *stage.install_flags))
+    try:
         _roll(stage, labels.MESH_NAMESPACE, *PARTS)
-        check = stage.mesh("check", "--proxy", "-n", "shop", check=False)
-        for name in WORKLOADS:
-            _choose_proxy(stage, None, name)
+        _choose_proxy(stage, None, *WORKLOADS, "load")
+        assert _versions(stage, "load", "catalogue") == {previous_release().version}
+        with under_load(stage):
+            _choose_proxy(stage, stage.image, "catalogue-v1")
+            assert _versions(stage, "catalogue") == {previous_release().version, __version__}
+            _mixes(stage)
 
+            plan = stage.mesh("upgrade", *stage.install_flags, "--plan")
+            stage.apply(stage.mesh("upgrade", *stage.install_flags))
+            _roll(stage, labels.MESH_NAMESPACE, *PARTS)
+            check = stage.mesh("check", "--proxy", "-n", "shop", check=False)
+            _mixes(stage)
+        with under_load(stage, "gateway", 40):
+            for name in WORKLOADS:
+                _choose_proxy(stage, None, name)
+    finally:
+        stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
     _choose_proxy(stage, None, "load")
+
     assert f"control plane: version {previous_release().version} -> " in plan
     assert "~ Deployment mesh/mesh-identity" in plan
     older = f"its proxies have version {previous_release().version}, this command is"
     assert f"deployment shop/orders: {older}" in check
-    assert previous_release().version not in _proxies(stage, "catalogue").values()
-    stage.apply(stage.mesh("upgrade", "--reset-values", *stage.install_flags))
+    assert _versions(stage, "load", "catalogue") == {__version__}
     assert stage.mesh("upgrade", "--plan").startswith("= ")
+
+
+def _mixes(stage: Stage) -> None:
+    """An old client with servers of both releases: traffic follows splits, all of it encrypted."""
+    _follows_a_split(stage)
+    _is_encrypted(stage)
+
+
+def _versions(stage: Stage, *apps: str) -> set[str]:
+    """The releases that the proxies of these pods say they are."""
+    return {version for app in apps for version in _proxies(stage, app).values()}
 
 
 def _install_previous(stage: Stage, image: str, *flags: str) -> str:

@@ -17,19 +17,19 @@ def container(stage: Stage, command: list[str], **more: Any) -> Object:
 
 
 def pod(name: str, space: str, *containers: Object, **spec: Any) -> Object:
-    """`annotations` go to the metadata, everything else to the spec."""
-    annotations = spec.pop("annotations", {})
-    meta = {"name": name, "namespace": space, "annotations": annotations}
+    """`annotations` and `labels` go to the metadata, everything else to the spec."""
+    meta = {"name": name, "namespace": space}
+    meta |= {key: spec.pop(key, {}) for key in ("annotations", "labels")}
     body = {"terminationGracePeriodSeconds": 1, "containers": list(containers)} | spec
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": body}
 
 
 def workload(kind: str, name: str, space: str, container: Object, **spec: Any) -> Object:
-    """A Deployment or its like; `pod` is merged into the pod's spec, `annotations` into its
-    metadata."""
+    """A Deployment or its like; `pod` is merged into the pod's spec, `annotations` and `labels`
+    into its metadata."""
     marks = {"app": name}
     body = {"containers": [container]} | spec.pop("pod", {})
-    meta = {"labels": marks, "annotations": spec.pop("annotations", {})}
+    meta = {"labels": marks | spec.pop("labels", {}), "annotations": spec.pop("annotations", {})}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -66,3 +66,9 @@ def apply(stage: Stage, *objects: Object) -> None:
 
 def wait_ready(stage: Stage, space: str, name: str) -> None:
     stage.kubectl("wait", "--for=condition=Ready", *name.split(), "-n", space, "--timeout=90s")
+
+
+def check_says(stage: Stage, space: str, words: str) -> str:
+    """What `mesh check` says, where these words are in it."""
+    said = stage.mesh("check", "--proxy", "-n", space, check=False)
+    return said if words in said else ""

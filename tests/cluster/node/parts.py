@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,15 +32,24 @@ class Parts:
 
 
 def make_parts(say: Say) -> Parts:
-    """Make what is not in the cache. Raises BuildError."""
-    components = built(COMPONENTS)
-    say("Kubernetes' components")
+    """Make what is not in the cache, Go's programs beside what is Debian's and ours: a C compiler
+    takes one processor for minutes. Raises BuildError."""
+    with ThreadPoolExecutor(1) as beside:
+        debian = beside.submit(_make_images, say)
+        components = built(COMPONENTS)
+        say("Kubernetes' components")
+        images = (pause_image(), coredns_image())
+        say("images of pause and CoreDNS")
+        root, mesh = debian.result()
+    return Parts(root, components, images, mesh)
+
+
+def _make_images(say: Say) -> tuple[Path, Made]:
     root = _node_root()
     say("the node's root: etcd, containerd, runc and CNI plugins of Debian")
-    images = (pause_image(), coredns_image())
     mesh = mesh_image()
-    say(f"images: pause, CoreDNS and {mesh.name}")
-    return Parts(root, components, images, mesh)
+    say(f"the image {mesh.name}")
+    return root, mesh
 
 
 def _node_root() -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from mesh.inject.events import EventWriter
 from mesh.inject.reconcile import Reconciler
 from mesh.inject.serving import ServingKeeper
@@ -11,8 +14,10 @@ from mesh.inject.webhook import Metrics, Webhook
 from mesh.kube.client import KubeClient
 from mesh.kube.config import Access, find_access
 from mesh.runtime.admin import make_admin, make_registry
-from mesh.runtime.lifecycle import Lifecycle
+from mesh.runtime.lifecycle import Lifecycle, Step
 from mesh.runtime.web import HttpServer, Limits
+
+LINGER: Final = 4.0  # seconds: two failed probes, and a second for every node's rules
 
 
 async def run(settings: Settings, access: Access | None = None) -> int:
@@ -30,10 +35,12 @@ def build(
     *,
     port: int | None = None,
     admin_port: int | None = None,
+    linger: float = LINGER,
 ) -> tuple[HttpServer, HttpServer]:
     """Put the parts together; gives the webhook's and the admin server.
 
-    `port` and `admin_port` replace those of the settings; 0 takes a free one.
+    `port` and `admin_port` replace those of the settings; 0 takes a free one. For `linger`
+    seconds it goes on answering once it is asked to end.
     """
     registry = make_registry()
     metrics = Metrics(registry)
@@ -69,5 +76,19 @@ def build(
     life.add("events", run=events.run)
     life.add("serving", run=keeper.run)
     life.add("reconciler", run=reconciler.run)
-    life.add("webhook", start=server.start, drain=server.drain, stop=server.stop)
+    life.add("webhook", start=server.start, drain=_linger(server, linger), stop=server.stop)
     return server, admin
+
+
+def _linger(server: HttpServer, seconds: float) -> Step:
+    """Go on answering, no longer ready, until no API server is led here any more.
+
+    Where another replica is, requests go there by then; where none is, they are refused at once
+    instead of being lost on the way to a pod that is gone, for which each new pod would wait.
+    """
+
+    async def drain() -> None:
+        await asyncio.sleep(seconds)
+        await server.drain()
+
+    return drain

@@ -105,7 +105,7 @@ def _container(
             {"name": "admin", "containerPort": labels.CONTROL_ADMIN_PORT, "protocol": "TCP"},
         ],
         "livenessProbe": {**_probe("/live", period=10), "initialDelaySeconds": 10},
-        "readinessProbe": _probe("/ready", period=2),
+        "readinessProbe": _probe("/ready", period=1, failures=2),
         "resources": _resources(part.sizing(values)),
         "securityContext": unprivileged(labels.CONTROL_UID),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -183,12 +183,12 @@ def _resources(sizing: Role) -> dict[str, dict[str, str]]:
     return {name: section for name, section in kept.items() if section}
 
 
-def _probe(path: str, *, period: int) -> dict[str, Any]:
+def _probe(path: str, *, period: int, failures: int = 3) -> dict[str, Any]:
     return {
         "httpGet": {"path": path, "port": labels.CONTROL_ADMIN_PORT, "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 2,
-        "failureThreshold": 3,
+        "failureThreshold": failures,
     }
 
 

@@ -72,7 +72,7 @@ async def eventually(claim: Callable[[], Coroutine[Any, Any, bool]]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Running]:
+async def running(folder: Path, linger: float = 0.0) -> AsyncIterator[Running]:
     """The mesh as rendered, with only inject alive, and a namespace that asks for it."""
     async with embedded_api(folder) as cluster:
         await cluster.apply(*installed())
@@ -83,7 +83,7 @@ async def running(folder: Path) -> AsyncIterator[Running]:
                 Settings,
                 {"MESH_KEY_DIR": str(folder / "keys"), "MESH_INJECT_HOST": "127.0.0.1"},
             )
-            server, admin = build(life, client, settings, port=0, admin_port=0)
+            server, admin = build(life, client, settings, port=0, admin_port=0, linger=linger)
             task = asyncio.create_task(life.run())
 
             async def is_ready() -> bool:
@@ -144,9 +144,11 @@ def endpoints(port: int) -> Object:
     }
 
 
-def in_cluster(folder: Path, scenario: Callable[[Running], Coroutine[Any, Any, None]]) -> None:
+def in_cluster(
+    folder: Path, scenario: Callable[[Running], Coroutine[Any, Any, None]], linger: float = 0.0
+) -> None:
     async def run() -> None:
-        async with running(folder) as webhook:
+        async with running(folder, linger) as webhook:
             await scenario(webhook)
 
     asyncio.run(run())
@@ -165,6 +167,16 @@ def test_a_pod_of_a_meshed_namespace_gets_a_native_sidecar(tmp_path: Path) -> No
         assert 'result="injected"} 1.0' in await webhook.metrics()
 
     in_cluster(tmp_path, scenario)
+
+
+def test_one_that_is_asked_to_end_is_not_ready_and_goes_on_answering(tmp_path: Path) -> None:
+    async def scenario(webhook: Running) -> None:
+        webhook.life.end()
+
+        assert webhook.life.waiting_for() == ["stopping"]
+        assert containers(await webhook.create_pod("late")) != []
+
+    in_cluster(tmp_path, scenario, linger=2.0)
 
 
 def test_what_is_told_at_admission_is_an_event_as_well_but_not_in_a_dry_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -69,8 +70,14 @@ class Reader:
 
 
 def shown(value: Any) -> str:
-    """A value as messages quote it: short, strings without quotes of their own."""
-    text = value if isinstance(value, str) else type(value).__name__
+    """A value as messages quote it: short, strings without quotes of their own, and of what has
+    parts only what it is."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bool | int | float) or value is None:
+        text = json.dumps(value)
+    else:
+        text = type(value).__name__
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

@@ -16,6 +16,7 @@ from mesh.core.model import Verdict
 from mesh.kube.pods import name_of, namespace_of
 
 _CONDITION: Final = "Effective"
+_WORDS: Final = "Verdict"  # of routes, which have no field for it
 _JUDGED: Final = 10.0  # seconds within which an object should have its verdict
 
 
@@ -25,7 +26,7 @@ def objects_take_effect(facts: Facts) -> Iterator[Fault]:
             continue
         kind = obj.get("kind", "object")
         name = f"{kind} {namespace_of(obj)}/{name_of(obj)}"
-        condition = _verdict_of(obj)
+        condition = _condition_of(obj, _CONDITION)
         if condition is None:
             if _age(obj, facts) > _JUDGED:
                 remedy = f"`kubectl -n {facts.mesh_namespace} logs deploy/{labels.DESTINATION}`"
@@ -40,13 +41,13 @@ def objects_take_effect(facts: Facts) -> Iterator[Fault]:
             )
 
 
-def _verdict_of(obj: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _condition_of(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     status = obj.get("status") or {}
     conditions = list(status.get("conditions") or ())
     for parent in status.get("parents") or ():
         if parent.get("controllerName") == labels.CONTROLLER:
             conditions += parent.get("conditions") or ()
-    return next((item for item in conditions if item.get("type") == _CONDITION), None)
+    return next((item for item in conditions if item.get("type") == kind), None)
 
 
 def _is_ours(obj: Mapping[str, Any]) -> bool:
@@ -57,7 +58,8 @@ def _is_ours(obj: Mapping[str, Any]) -> bool:
 
 def _text_of(obj: Mapping[str, Any]) -> str:
     """`Partial`, `Rejected`, `Shadowed by TrafficSplit/shop/web`."""
-    return str((obj.get("status") or {}).get("verdict") or "")
+    words = (_condition_of(obj, _WORDS) or {}).get("message")
+    return str((obj.get("status") or {}).get("verdict") or words or "")
 
 
 def _age(obj: Mapping[str, Any], facts: Facts) -> float:

@@ -98,6 +98,10 @@ def view(
     from mesh.core.errors import MeshError
     from mesh.kube.config import find_access
 
+    kind, slash, name = pod.rpartition("/")
+    if slash and kind not in ("pod", "pods", "po"):
+        raise click.UsageError(f'expected the name of a pod, got "{pod}"; `kubectl get pods`')
+    pod = name
     where = namespace or find_access(kubeconfig, context).namespace or "default"
     choice = ClusterChoice(kubeconfig, context, mesh_namespace)
     told = _ask(choice, "view", {}, where, pod)

@@ -55,7 +55,7 @@ def route_rows(
         mine: dict[tuple[str, str], list[Series]] = defaultdict(list)
         for series in report.series:
             if _is_meant(series.key, to):
-                host, _ = split_authority(series.key.apex)
+                host = split_authority(series.key.apex)[0] if series.key.apex else ""
                 mine[host, series.key.route or DEFAULT].append(series)
         for key, many in mine.items():
             found[key].append((report, many))
@@ -72,9 +72,9 @@ def route_rows(
 
 
 def _is_meant(key: SeriesKey, to: str) -> bool:
-    if key.kind != "http" or not key.apex or key.route == labels.PROBE_ROUTE:
+    if key.kind != "http" or key.route == labels.PROBE_ROUTE:
         return False
-    if not to:
+    if not to:  # without a Service where no profile asks for it
         return key.direction == "inbound"
     return key.direction == "outbound" and key.apex.startswith(f"{to}.")
 
@@ -89,7 +89,7 @@ def render_routes(rows: Sequence[RouteRow], *, wide: bool) -> str:
     cells = [[*titles, "LATENCY_P50", "LATENCY_P95", "LATENCY_P99"]]
     for row in rows:
         figures = row.figures
-        line = [row.route, row.service.partition(".svc.")[0]]
+        line = [row.route, row.service.partition(".svc.")[0] or "-"]
         line += [_percent(figures.success), _rps(figures.rps)]
         if wide:
             line += [_percent(row.actual_success), _rps(row.actual_rps)]

@@ -29,6 +29,7 @@ from tests.check.world import (
     healthy,
     issuer_secret,
     meta,
+    shadowed_route,
     split,
     status,
     unread,
@@ -464,6 +465,13 @@ FAILURES: list[tuple[str, Facts, Verdict, str, str]] = [
         Verdict.WARNING,
         "TrafficSplit shop/canary: Rejected: spec.matches: not supported",
         "kubectl -n shop describe trafficsplit canary",
+    ),
+    (
+        "a route that another goes before",
+        changed("routing", lambda found: [shadowed_route()]),
+        Verdict.WARNING,
+        "HTTPRoute shop/late: Shadowed by HTTPRoute/shop/web: rules[0] is never met",
+        "kubectl -n shop describe httproute late",
     ),
     (
         "a split that nobody judged",

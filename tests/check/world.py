@@ -99,6 +99,18 @@ def split(verdict: str, message: str, **more: Any) -> Object:
     return {"kind": "TrafficSplit", **meta("canary", "shop", **more), **judged}
 
 
+def shadowed_route() -> Object:
+    """HTTPRoute shop/late, of which an older one takes all."""
+    states = [
+        {"type": "Effective", "reason": "Shadowed", "message": "rules[0] is never met"},
+        {"type": "Verdict", "reason": "Shadowed", "message": "Shadowed by HTTPRoute/shop/web"},
+    ]
+    parent = {"controllerName": labels.CONTROLLER, "conditions": states}
+    refs = [{"group": "", "kind": "Service", "name": "web"}]
+    spec, judged = {"parentRefs": refs}, {"parents": [parent]}
+    return {"kind": "HTTPRoute", **meta("late", "shop"), "spec": spec, "status": judged}
+
+
 def status(pod: str, **more: Any) -> ProxyStatus:
     good = ProxyStatus(
         "shop",

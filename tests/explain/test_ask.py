@@ -177,6 +177,17 @@ def test_a_view_is_that_of_the_pod_that_was_named(tmp_path: Path) -> None:
     assert asked.endswith("what=view&namespace=shop&pod=web-1")
 
 
+def test_a_view_is_asked_of_a_pod_and_of_nothing_else(tmp_path: Path) -> None:
+    told = {"version": 9, "targets": {}}
+
+    result = run(diagnostics, tmp_path, "view", "-n", "shop", "pod/web-1", web_1=told)
+    other = run(diagnostics, tmp_path, "view", "-n", "shop", "deploy/web", web_1=told)
+
+    assert json.loads(result.output)["version"] == 9
+    assert other.exit_code == 2
+    assert 'expected the name of a pod, got "deploy/web"' in other.output
+
+
 @pytest.mark.parametrize(
     "text", ["web.shop:80", "web.shop.svc:80", "web.shop.svc.cluster.local:80"]
 )

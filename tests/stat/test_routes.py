@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from mesh.core import labels
 from mesh.core.report import Counts, ReportsAnswer, Series, SeriesKey, WindowReport
 from mesh.stat.routes import DEFAULT, render_routes, route_rows
 from mesh.stat.routes_command import routes
@@ -39,6 +40,18 @@ def test_requests_are_told_apart_by_route() -> None:
         ("list", 60, 1.0),
         (DEFAULT, 30, 0.5),
     ]
+
+
+def test_requests_that_no_profile_names_have_a_line_without_a_service() -> None:
+    plain = Series(SeriesKey("inbound", "http"), Counts(requests=60, successes=60, born=1.0))
+    probe = Series(
+        SeriesKey("inbound", "http", route=labels.PROBE_ROUTE), Counts(requests=9, born=1.0)
+    )
+
+    (row,) = route_rows([report(plain, probe)], of=lambda report: True)
+
+    assert row.figures.requests == 60
+    assert render_routes([row], wide=False).splitlines()[1].split()[:2] == [DEFAULT, "-"]
 
 
 def test_tries_are_told_beside_requests() -> None:

@@ -50,6 +50,7 @@ class Attempts:
 
     def __init__(self, out: Outbound) -> None:
         self._out = out
+        self.at_once = retry.AT_ONCE
 
     # -- time --------------------------------------------------------------------------------
 
@@ -124,8 +125,8 @@ class Attempts:
         if reason == REFUSED:
             tried = exchange.tried = [*(exchange.tried or ()), exchange.endpoint]
             others = sum(other not in tried for other in plan.backend.hops)
-            seconds = monotonic() - exchange.started
-            if retry.after_refusal(exchange, len(tried), others=others, seconds=seconds):
+            is_quick = monotonic() - exchange.sent < self.at_once
+            if retry.after_refusal(exchange, len(tried), others=others, is_quick=is_quick):
                 exchange.pipeline.resend(exchange)  # type: ignore[attr-defined]
                 return
         elif retry.after_rejection(exchange, reason):

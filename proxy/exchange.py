@@ -120,6 +120,7 @@ class Exchange(Sink):
         "request_bytes",
         "request_done",
         "response_bytes",
+        "sent",
         "series",
         "server",
         "started",
@@ -136,6 +137,7 @@ class Exchange(Sink):
         self.pipeline = pipeline
         self.request = request
         self.started = now
+        self.sent = now  # when a connection was there for it, where one had to be opened
         self.server: ServerSide | None = None
         self.endpoint: Any = None
         self.load: Load | None = None  # of the endpoint that it counts in

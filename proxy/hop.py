@@ -159,12 +159,14 @@ class Hop(Loaded):
         self._limit_silence(transport, PEER_SILENCE if self.limits is PEER else SERVER_SILENCE)
         if self.limits is STRANGER:
             transport = Batching(transport, self._dialler.loop.call_soon)
-        link = ServerStreams(transport, self, monotonic(), self.limits)
+        now = monotonic()
+        link = ServerStreams(transport, self, now, self.limits)
         transport.set_protocol(link)
         self._links.insert(0, link)
         self.tcp.add(link)
         for exchange, failed in waiting:
             if link.has_room:
+                exchange.sent = now
                 exchange.attach(link.open_stream())
             else:
                 self.send_fresh(exchange, failed)  # more than one connection may carry

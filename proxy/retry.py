@@ -26,13 +26,13 @@ def after_connect_failure(tried: int, others: int) -> bool:
     return others > 0 and tried < MAX_CONNECTS
 
 
-def after_refusal(exchange: Exchange, tried: int, *, others: int, seconds: float) -> bool:
+def after_refusal(exchange: Exchange, tried: int, *, others: int, is_quick: bool) -> bool:
     """Whether a request that a peer never looked at may go out again: elsewhere, or there where
     it was refused at once. A peer that drains says so at once; one that took its time could not
-    reach its application, and would take that time again. `seconds`: since the request came."""
+    reach its application, and would take that time again: `is_quick`, within AT_ONCE."""
     return (
         tried < MAX_CONNECTS
-        and (others > 0 or seconds < AT_ONCE)
+        and (others > 0 or is_quick)
         and not exchange.has_answered
         and exchange.is_replayable
     )

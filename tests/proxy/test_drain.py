@@ -97,7 +97,11 @@ async def test_a_proxy_ends_by_itself_when_its_application_has(tmp_path: Path) -
 
 @on_loop
 async def test_at_the_deadline_what_is_left_is_cut(tmp_path: Path) -> None:
+    joined = asyncio.Event()
+
     async def waits(reader: Reader, writer: Writer) -> None:
+        await reader.readexactly(1)
+        joined.set()
         await reader.read()
 
     async with World(tmp_path, drain_timeout=0.2) as world:
@@ -105,6 +109,7 @@ async def test_at_the_deadline_what_is_left_is_cut(tmp_path: Path) -> None:
         world.route(protocol=Protocol.OPAQUE)
         reader, writer = await world.client.connect()
         writer.write(b"\x00")
+        await joined.wait()
         world.client.server.end()
 
         with contextlib.suppress(ConnectionError):

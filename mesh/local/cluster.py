@@ -175,7 +175,7 @@ def _join(folder: Path, options: Options | None) -> Cluster:
     deadline = time.monotonic() + _STARTED_WITHIN
     while time.monotonic() < deadline:
         found = status(folder)
-        if found is not None and _answers(found):
+        if found is not None and _answers(found) and not record.is_ending(found.pid):
             return found
         if not _held(folder):
             return up(folder, options)

@@ -7,10 +7,15 @@ when the `up` that began it was killed.
 from __future__ import annotations
 
 import json
+import re
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 _NAME = "cluster.json"
+_PF_EXITING: Final = 0x4  # proc_pid_stat(5) field 9, include/linux/sched.h
+_PENDING: Final = re.compile(r"^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)", re.M)  # proc_pid_status(5)
+_KILL: Final = 1 << (signal.SIGKILL - 1)
 
 
 def started_at(pid: int) -> str:
@@ -21,6 +26,20 @@ def started_at(pid: int) -> str:
         return ""
     fields = text.rpartition(")")[2].split()
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process was killed, is ending or has ended.
+
+    On a busy machine what it started serves on for a while after its SIGKILL.
+    """
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    pending = [int(mask, 16) for mask in _PENDING.findall(status)]
+    return bool(int(words[6]) & _PF_EXITING or any(mask & _KILL for mask in pending))
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -241,7 +241,7 @@ def _services_of(store: Store, namespace: str) -> str:
 
 def _listed(names: set[str], lead: str = "there are ") -> str:
     shown = ", ".join(sorted(names)[:10])
-    return f"{lead}{shown}" if shown else "there is nothing to ask about; check -f"
+    return f"{lead}{shown}" if shown else "there is nothing to ask about; check -n, or -f"
 
 
 def _only_namespace(store: Store) -> str:

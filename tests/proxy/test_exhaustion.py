@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,13 @@ async def test_clients_choose_no_name_of_a_metric(tmp_path: Path) -> None:
         sides = (world.client.server, world.server.server)
         await ask(reader, writer, range(10))
         before = [(len(s.telemetry.http), len(s.telemetry.errors), s.metrics()) for s in sides]
+        memory = resident_bytes()
         await ask(reader, writer, range(10, 2000))
+        grown = resident_bytes() - memory
         after = [(len(s.telemetry.http), len(s.telemetry.errors), s.metrics()) for s in sides]
         writer.close()
 
+    assert grown <= 5 * 1024 * 1024
     for (http, errors, text), (http_after, errors_after, text_after) in zip(
         before, after, strict=True
     ):
@@ -172,3 +177,37 @@ def test_five_thousand_half_heads_cost_15_mib(side: str) -> None:
 
     print(f"{used / 5000:.0f} bytes a connection")
     assert used <= 15 * 1024 * 1024
+
+
+@pytest.mark.root
+def test_the_limit_of_a_container_is_kept_by_shedding_requests() -> None:
+    """In a real cgroup: nobody is killed, and within five seconds it is over."""
+    with limited(128 * 1024 * 1024) as folder:
+        command = [sys.executable, "-m", "tests.proxy.pressure", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=40)
+
+    assert done.returncode == 0, done.stderr
+    before, reason, shed, recovered = done.stdout.split()
+    assert (before, reason.partition(";")[0]) == ("200", "overloaded")
+    assert float(shed) <= 5.0
+    assert float(recovered) <= 5.0
+
+
+@contextlib.contextmanager
+def limited(size: int) -> Iterator[Path]:
+    """The folder of a cgroup of its own that may use so much memory."""
+    if os.geteuid() != 0:
+        pytest.skip("a cgroup needs root")
+    name = f"mesh-test-{os.getpid()}"
+    folders = [Path("/sys/fs/cgroup/memory") / name, Path("/sys/fs/cgroup") / name]
+    folder = folders[0] if folders[0].parent.is_dir() else folders[1]
+    folder.mkdir()
+    try:
+        limits = [folder / "memory.limit_in_bytes", folder / "memory.max"]
+        limit = next((file for file in limits if file.exists()), None)
+        if limit is None:
+            pytest.skip("cgroups here do not limit memory")
+        limit.write_text(str(size))
+        yield folder
+    finally:
+        folder.rmdir()

@@ -110,7 +110,7 @@ def settings(**changes: Any) -> Settings:
         "require_tls": False,
         "ingress": False,
         "probes": frozenset(),
-        "connect_timeout": 1.0,
+        "connect_timeout": 10.0,  # a busy machine may need more than the second of a real proxy
         "drain_timeout": 5.0,
         "workers": 1,
         "native_sidecar": True,

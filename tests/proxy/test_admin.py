@@ -136,8 +136,9 @@ async def test_reports_count_exactly_what_happened(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.serve(fails)
         world.route()
-        for path in (b"/", b"/bad", b"/"):
-            await request(world.client, GET_CLOSE.replace(b"/ ", path + b" "))
+        for path, wanted in ((b"/", 200), (b"/bad", 500), (b"/", 200)):
+            status, headers, _ = await request(world.client, GET_CLOSE.replace(b"/ ", path + b" "))
+            assert status == wanted, headers
 
         server = world.client.server
         report = server.telemetry.report(5.0, world.client.discovery, world.client.credentials)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from tests.e2e.stage import Stage, eventually
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SPACE = "routes"
+PAGE = Path(__file__).parents[2] / "docs" / "routing.md"
 SERVER = """
 import collections, http.server, json, os, time
 COUNTS = collections.Counter()
@@ -222,6 +226,23 @@ def test_the_status_says_what_acts_and_what_does_not(routed: Stage) -> None:
     }
     assert "ExtensionRef is not supported" in parent["conditions"][-2]["message"]
     assert "Partial" in routed.kubectl("get", "httproutes", "-n", SPACE)
+
+
+def test_where_definitions_are_others_the_page_says_how_to_see_the_verdict(routed: Stage) -> None:
+    _, block, *_ = PAGE.read_text().split("```")
+    ask, add = (shlex.split(text)[1:] for text in re.split(r"\n(?=kubectl )", block.strip()))
+    column = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+    place = "/spec/versions/0/additionalPrinterColumns"
+    plain = json.dumps([{"op": "replace", "path": place, "value": [column]}])
+    get = ("get", "httproutes", "-n", SPACE)
+    crd = "httproutes.gateway.networking.k8s.io"
+
+    routed.kubectl("patch", "crd", crd, "--type=json", "-p", plain)
+    assert eventually(lambda: "Partial" not in routed.kubectl(*get), within=15)
+    assert "Partial" in routed.kubectl(*ask, "-n", SPACE)
+    routed.kubectl(*add)
+
+    assert eventually(lambda: "Partial" in routed.kubectl(*get), within=15)
 
 
 def test_a_route_that_another_goes_before_says_which_in_a_column(routed: Stage) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 
 import pytest
 import yaml
 
+from mesh.core import labels
 from mesh.local.shop import manifests
 from tests.e2e.backends import BACKENDS, VARIABLE
 from tests.e2e.stage import Stage, eventually
+
+_numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,3 +44,13 @@ def stage(bare: Stage) -> Stage:
         bare.kubectl("rollout", "status", f"deployment/{name}", "-n", "shop", "--timeout=120s")
     eventually(lambda: bare.load("/stats")["ok"] > 20)
     return bare
+
+
+@pytest.fixture
+def space(stage: Stage) -> Iterator[str]:
+    """A namespace of the test's own whose pods are meshed."""
+    name = f"space-{next(_numbers)}"
+    stage.kubectl("create", "namespace", name)
+    stage.kubectl("annotate", "namespace", name, f"{labels.A_INJECT}=enabled")
+    yield name
+    stage.kubectl("delete", "namespace", name, "--wait=false")

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 from lightkube.config import client_adapter
 from lightkube.config.client_adapter import ConnectionParams
 
+from mesh.core import labels
 from mesh.kube.config import find_access
 from mesh.kube.resources import find_resource
 
@@ -76,9 +77,9 @@ class Stage:
                 del words[at : at + 2]
         assert len(words) <= 1, args
         path = find_resource(_READ[kind]).path(chosen["-n"], *words)
-        labels = {"labelSelector": chosen["-l"]} if chosen["-l"] else {}
+        query = {"labelSelector": chosen["-l"]} if chosen["-l"] else {}
         with client_adapter.Client(self._access.config, ConnectionParams()) as client:
-            answer = client.get(path, params=labels)
+            answer = client.get(path, params=query)
             assert answer.status_code == 200, f"{path}: {answer.text}"
             return answer.json()
 
@@ -112,6 +113,11 @@ class Stage:
             return answer.status, headers, answer.read()
         finally:
             connection.close()
+
+    def metrics(self, address: str) -> list[str]:
+        """The lines of a proxy's metrics, by its pod's address."""
+        text = self.ask((address, labels.ADMIN_PORT), "/metrics")[2]
+        return text.decode().splitlines()
 
     def load(self, path: str, method: str = "GET") -> Any:
         """The load generator's own pages: /stats, /recent, /pause, /resume?rate=."""

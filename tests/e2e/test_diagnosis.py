@@ -6,7 +6,6 @@ trust that has ended in `test_alone`.
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,27 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mesh.core import labels
-from mesh.local.shop import manifests
+from tests.e2e.load import loaded_with, sent_to
 from tests.e2e.processes import process_of
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SLEEP, Object, apply, check_says, container, pod, workload
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def space(stage: Stage) -> Iterator[str]:
-    """A namespace whose pods are meshed."""
-    name = f"diagnosis-{next(_numbers)}"
-    stage.kubectl("create", "namespace", name)
-    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
-    yield name
-    stage.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def test_another_meshs_injector_is_named(stage: Stage) -> None:
@@ -99,22 +85,18 @@ def test_an_image_that_is_not_there_is_named(stage: Stage, space: str) -> None:
 
 def test_a_frozen_watch_heals_within_30_seconds_and_is_told(stage: Stage) -> None:
     """The API server's words of all open connections are lost; new connections work."""
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load("/resume?rate=50&target=catalogue", "POST")
     try:
-        before = {item["metadata"]["name"] for item in _servers(stage)}
-        with _deaf(stage, labels.DESTINATION):
-            began = time.monotonic()
-            stage.kubectl("scale", "deployment/catalogue-v1", "-n", "shop", "--replicas=3")
-            (new,) = eventually(lambda: [p for p in _servers(stage) if _name(p) not in before])
-            address = eventually(lambda: stage.get("pod", _name(new), "-n", "shop"))
-            eventually(lambda: _is_used(stage, address["status"]["podIP"]), within=40.0)
-            healed = time.monotonic() - began
-        said = stage.mesh("check")
+        with loaded_with(stage, 50):
+            before = {_name(found) for found in _servers(stage)}
+            with _deaf(stage, labels.DESTINATION):
+                began = time.monotonic()
+                stage.kubectl("scale", "deployment/catalogue-v1", "-n", "shop", "--replicas=3")
+                (new,) = eventually(lambda: [p for p in _servers(stage) if _name(p) not in before])
+                eventually(lambda: _is_used(stage, _name(new)), within=40.0)
+                healed = time.monotonic() - began
+            said = stage.mesh("check")
     finally:
         stage.kubectl("scale", "deployment/catalogue-v1", "-n", "shop", "--replicas=2")
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
     assert healed <= 30.0
     assert "fell silent without an end" in said
@@ -129,12 +111,10 @@ def _name(found: Object) -> str:
     return str(found["metadata"]["name"])
 
 
-def _is_used(stage: Stage, address: str) -> bool:
-    """Whether the load generator's proxy has sent requests there."""
-    (load,) = stage.pods("app=load")
-    _, _, text = stage.ask((load["status"]["podIP"], labels.ADMIN_PORT), "/metrics")
-    sent = [line for line in text.decode().splitlines() if line.startswith("request_total{")]
-    return any(f'target_addr="{address}:8080"' in line for line in sent)
+def _is_used(stage: Stage, name: str) -> bool:
+    """Whether the load generator's proxy has sent requests to this pod."""
+    address = stage.get("pod", name, "-n", "shop")["status"]["podIP"]
+    return sent_to(stage, f"{address}:8080") > 0
 
 
 @contextmanager

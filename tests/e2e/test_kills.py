@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh.core import labels
-from mesh.local.shop import manifests
+from tests.e2e.load import failed_since, loaded_with, wait_for_requests
 from tests.e2e.processes import process_of
-from tests.e2e.stage import Stage, eventually
+from tests.e2e.stage import Stage
 
 RATE = 200
 BACK = 1.5  # seconds on a machine where a Python starts in QUICK
@@ -34,19 +33,9 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 @pytest.fixture
 def loaded(stage: Stage) -> Iterator[Stage]:
     """200 requests a second to the two replicas of the catalogue's first version."""
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load(f"/resume?rate={RATE}&target=catalogue", "POST")
-    try:
-        _wait_for_requests(stage, RATE)
+    with loaded_with(stage, RATE):
+        wait_for_requests(stage, RATE)
         yield stage
-    finally:
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
-
-
-def _wait_for_requests(stage: Stage, count: int) -> None:
-    sent = eventually(lambda: stage.load("/stats"))["sent"]
-    eventually(lambda: stage.load("/stats")["sent"] >= sent + count)
 
 
 def _kill(pod: Any, module: str) -> float:
@@ -62,10 +51,6 @@ def _slowness() -> float:
     return max(1.0, (time.monotonic() - began) / QUICK)
 
 
-def _failed_since(stage: Stage, began: float) -> list[Any]:
-    return [row for row in stage.load(f"/recent?since={began}") if row[2] != 200]
-
-
 @pytest.mark.parametrize("part", PARTS)
 def test_nobody_notices_that_a_part_of_the_control_plane_was_killed(
     loaded: Stage, part: str
@@ -74,9 +59,9 @@ def test_nobody_notices_that_a_part_of_the_control_plane_was_killed(
     module = "mesh.inject" if part == labels.INJECT else part.removeprefix("mesh-")
 
     began = _kill(pod, module)
-    _wait_for_requests(loaded, 5 * RATE)
+    wait_for_requests(loaded, 5 * RATE)
 
-    assert _failed_since(loaded, began) == []
+    assert failed_since(loaded, began) == []
     loaded.mesh("check", "--wait", "60s")
 
 
@@ -84,9 +69,9 @@ def test_a_killed_proxy_of_a_server_loses_only_what_it_had_in_hand(loaded: Stage
     pod = loaded.pods("app=catalogue,version=v1")[0]
 
     began = _kill(pod, "proxy")
-    _wait_for_requests(loaded, 5 * RATE)
+    wait_for_requests(loaded, 5 * RATE)
 
-    failed = _failed_since(loaded, began - 0.5)
+    failed = failed_since(loaded, began - 0.5)
     assert len(failed) <= IN_HAND
     assert all(row[0] - began < 0.5 * _slowness() for row in failed)
 
@@ -96,9 +81,9 @@ def test_a_killed_proxy_is_back_soon_and_its_pod_waits_for_nobody(loaded: Stage)
 
     began = _kill(pod, "proxy")
     slowness = _slowness()
-    _wait_for_requests(loaded, 5 * RATE)
+    wait_for_requests(loaded, 5 * RATE)
 
-    failed = _failed_since(loaded, began - 0.5)
+    failed = failed_since(loaded, began - 0.5)
     print("refused for", round(max(row[0] for row in failed) - began, 2), "s at", slowness)
     assert max(row[0] for row in failed) - began <= BACK * slowness
     assert {row[2] for row in failed} <= {0, 502, 503}  # refused or cut, never timed out

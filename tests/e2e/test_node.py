@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -44,17 +42,6 @@ _NAMES = {
     "replicaset": "bare-set",
     "pod": "bare",
 }
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def space(stage: Stage) -> Iterator[str]:
-    """A namespace whose pods are meshed."""
-    name = f"node-{next(_numbers)}"
-    stage.kubectl("create", "namespace", name)
-    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
-    yield name
-    stage.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def test_every_kind_of_workload_is_meshed_balanced_and_named(stage: Stage, space: str) -> None:
@@ -118,8 +105,7 @@ def test_a_pod_of_a_headless_service_is_reached_by_its_own_name(stage: Stage, sp
 
 def _inbound(stage: Stage, space: str, name: str) -> list[str]:
     address = stage.get("pod", name, "-n", space)["status"]["podIP"]
-    _, _, text = stage.ask((address, labels.ADMIN_PORT), "/metrics")
-    lines = text.decode().splitlines()
+    lines = stage.metrics(address)
     return [line for line in lines if line.startswith("request_total{") and 'tls="true"' in line]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh.core import labels
-from mesh.local.shop import manifests
+from tests.e2e.load import failed_since, loaded_with, sent_to, wait_for_requests
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
 
@@ -28,36 +26,20 @@ PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 CONTROL = labels.MESH_NAMESPACE
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(700 + int(OUTAGE))]
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def space(stage: Stage) -> Iterator[str]:
-    """A namespace whose pods are meshed."""
-    name = f"outage-{next(_numbers)}"
-    stage.kubectl("create", "namespace", name)
-    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
-    yield name
-    stage.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
 def loaded(stage: Stage) -> Iterator[Stage]:
     """200 requests a second to the two replicas of the catalogue's first version."""
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load("/resume?rate=200&target=catalogue", "POST")
-    try:
+    with loaded_with(stage, 200):
         eventually(lambda: _is_even(stage))
         yield stage
-    finally:
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
 
 def _is_even(stage: Stage) -> bool:
     """Whether requests reach both replicas."""
     pods = stage.pods("app=catalogue,version=v1")
-    return all(_sent_to(stage, f"{pod['status']['podIP']}:8080") for pod in pods)
+    return all(sent_to(stage, f"{pod['status']['podIP']}:8080") for pod in pods)
 
 
 @contextmanager
@@ -142,8 +124,7 @@ def test_nobody_notices_that_there_is_no_control_plane(loaded: Stage) -> None:
             eventually(functools.partial(_is_after, part), within=OUTAGE + 1.0)
     after = loaded.load("/stats")
 
-    failed = [row for row in loaded.load(f"/recent?since={began}") if row[2] != 200]
-    assert failed == []
+    assert failed_since(loaded, began) == []
     assert after["failed"] == before["failed"]
 
 
@@ -174,23 +155,7 @@ def test_an_endpoint_that_is_gone_gets_no_request_three_seconds_later(loaded: St
 
     since = time.monotonic()
     eventually(lambda: time.monotonic() > since + 3.0)
-    count = _sent_to(loaded, address)
-    _wait_for_requests(loaded, 600)
-    assert _sent_to(loaded, address) == count
+    count = sent_to(loaded, address)
+    wait_for_requests(loaded, 600)
+    assert sent_to(loaded, address) == count
     eventually(lambda: len(loaded.pods("app=catalogue,version=v1")) == 2)
-
-
-def _wait_for_requests(stage: Stage, count: int) -> None:
-    sent = stage.load("/stats")["sent"]
-    eventually(lambda: stage.load("/stats")["sent"] >= sent + count)
-
-
-def _sent_to(stage: Stage, address: str) -> float:
-    """Requests of the load generator's proxy to one endpoint."""
-    (load,) = stage.pods("app=load")
-    _, _, text = stage.ask((load["status"]["podIP"], labels.ADMIN_PORT), "/metrics")
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in text.decode().splitlines()
-        if line.startswith("request_total{") and f'target_addr="{address}"' in line
-    )

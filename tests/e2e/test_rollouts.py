@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh.core import labels
-from mesh.local.shop import manifests
+from tests.e2e.load import failed_since, loaded_with
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import apply, container, service, workload
 
@@ -27,13 +26,8 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300 + 30 *
 @pytest.fixture
 def loaded(stage: Stage) -> Iterator[Stage]:
     """200 requests a second to the two replicas of the catalogue's first version."""
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load(f"/resume?rate={RATE}&target=catalogue", "POST")
-    try:
+    with loaded_with(stage, RATE):
         yield stage
-    finally:
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
 
 def test_rolling_restarts_lose_no_request_and_no_call(loaded: Stage, grpc: str) -> None:
@@ -57,7 +51,7 @@ def _failed_in_a_restart(stage: Stage, grpc: str) -> list[object]:
         stage.kubectl("rollout", "restart", f"deployment/{deployment}", "-n", space)
     _settle(stage)
     _settle(stage, "grpc", grpc, "app=grpc")
-    return [row for row in stage.load(f"/recent?since={since}") if row[2] != 200]
+    return failed_since(stage, since)
 
 
 def _settle(
@@ -87,7 +81,7 @@ def test_rolling_restarts_with_ordinary_sidecars_lose_no_request(loaded: Stage) 
         _choose_sidecars(loaded, None)
 
     assert all(labels.PROXY_CONTAINER in _applications(pod) for pod in pods)
-    assert [row for row in loaded.load(f"/recent?since={since}") if row[2] != 200] == []
+    assert failed_since(loaded, since) == []
 
 
 def _choose_sidecars(stage: Stage, native: str | None) -> None:
@@ -121,7 +115,7 @@ def test_evictions_within_a_budget_lose_no_request(loaded: Stage) -> None:
         loaded.kubectl("delete", "pdb", "catalogue", "-n", "shop")
 
     assert not {p["metadata"]["name"] for p in _servers(loaded)} & set(names)
-    assert [row for row in loaded.load(f"/recent?since={since}") if row[2] != 200] == []
+    assert failed_since(loaded, since) == []
 
 
 def _servers(stage: Stage) -> list[Any]:

@@ -93,8 +93,7 @@ def _address(stage: Stage, app: str, *, six: bool = False) -> str:
 def _encrypted(stage: Stage, endpoint: str) -> bool:
     """Whether the client's proxy sent requests to this endpoint, all of them with mutual TLS."""
     client = stage.get("pod", "client", "-n", SPACE)["status"]["podIP"]
-    lines = stage.ask((client, labels.ADMIN_PORT), "/metrics")[2].decode().splitlines()
-    sent = [line for line in lines if line.startswith("request_total{")]
+    sent = [line for line in stage.metrics(client) if line.startswith("request_total{")]
     there = [line for line in sent if f'target_addr="{endpoint}"' in line]
     assert there, f"nothing went to {endpoint}, only:\n" + "\n".join(sent)
     assert all('tls="true"' in line for line in there), "\n".join(there)

@@ -11,19 +11,14 @@ import time
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh.core.report import REPORT_INTERVAL
-from mesh.local.shop import manifests
+from tests.e2e.load import split, wait_for_requests
 from tests.e2e.stage import Stage, eventually
 
 CHANGES = int(os.environ.get("MESH_E2E_CHANGES", "50"))
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
-
-
-def _apply_split(stage: Stage, v1: int, v2: int) -> None:
-    stage.apply(yaml.safe_dump_all(manifests.split(v1, v2)))
 
 
 def _stat(stage: Stage, *args: str) -> list[dict[str, Any]]:
@@ -52,9 +47,8 @@ def test_every_request_between_pods_is_mutually_authenticated(stage: Stage) -> N
 def _metric(stage: Stage, selector: str, name: str, label: str) -> dict[str, float]:
     """The series of one metric that carry `label`, from the one pod that `selector` finds."""
     (pod,) = stage.pods(selector)
-    _, _, text = stage.ask((pod["status"]["podIP"], 4191), "/metrics")
     found = {}
-    for line in text.decode().splitlines():
+    for line in stage.metrics(pod["status"]["podIP"]):
         if line.startswith(name + "{") and label in line:
             series, _, value = line.rpartition(" ")
             found[series] = float(value)
@@ -68,9 +62,9 @@ def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
     try:
         for turn in range(CHANGES):
             begun = time.time()
-            _apply_split(stage, *((0, 100) if turn % 2 == 0 else (100, 0)))
+            split(stage, *((0, 100) if turn % 2 == 0 else (100, 0)))
             changes.append((begun, time.time(), "v1" if turn % 2 == 0 else "v2"))
-            _wait_for_requests(stage, 200)
+            wait_for_requests(stage, 200)
         rows = stage.load(f"/recent?since={changes[0][1]}")
     finally:
         stage.load("/resume?rate=20", "POST")
@@ -85,16 +79,11 @@ def test_no_request_keeps_the_old_weights_for_a_second(stage: Stage) -> None:
     assert all(row[2] == 200 for row in rows)
 
 
-def _wait_for_requests(stage: Stage, count: int) -> None:
-    sent = stage.load("/stats")["sent"]
-    eventually(lambda: stage.load("/stats")["sent"] >= sent + count)
-
-
 def test_a_split_sends_each_version_its_share(stage: Stage) -> None:
-    _apply_split(stage, 75, 25)
+    split(stage, 75, 25)
     try:
         stage.load("/resume?rate=100&target=catalogue", "POST")
-        _wait_for_requests(stage, 200)  # until nobody knows other weights
+        wait_for_requests(stage, 200)  # until nobody knows other weights
         since = time.time()
         rows = eventually(lambda: _enough(stage.load(f"/recent?since={since}")))
     finally:
@@ -117,7 +106,7 @@ def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
     sent_before = stage.load("/stats")["sent"]
 
     stage.load("/resume?rate=50", "POST")
-    _wait_for_requests(stage, 1500)
+    wait_for_requests(stage, 1500)
     (row,) = _stat(stage, "deploy/gateway", "-t", "20s")
     sent = stage.load("/pause", "POST")["sent"] - sent_before
     try:

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import yaml
 
 from mesh import __version__
 from mesh.core import labels
-from mesh.local.shop import manifests
 from tests.cluster.cache import BuildError
+from tests.e2e.load import loaded_with, split
 from tests.e2e.stage import Stage, eventually
 from tests.support.previous import previous_release, run_previous
 
@@ -40,28 +39,19 @@ def previous(stage: Stage) -> str:
 @contextmanager
 def under_load(stage: Stage, target: str = "catalogue", rate: int = 200) -> Iterator[None]:
     """So many requests a second, none of which may fail; the catalogue is split."""
-    _split(stage, 100, 0)
-    stage.load(f"/resume?rate={rate}&target={target}", "POST")
-    eventually(lambda: stage.load("/stats")["ok"] > 100)
-    began, before = time.time(), stage.load("/stats")
-    try:
+    with loaded_with(stage, rate, target):
+        eventually(lambda: stage.load("/stats")["ok"] > 100)
+        began, before = time.time(), stage.load("/stats")
         yield
         rows = stage.load(f"/recent?since={began}")
         assert [row for row in rows if not 200 <= row[2] < 400] == []
         assert stage.load("/stats")["failed"] == before["failed"]
-    finally:
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
-
-
-def _split(stage: Stage, v1: int, v2: int) -> None:
-    stage.apply(yaml.safe_dump_all(manifests.split(v1, v2)))
 
 
 def _follows_a_split(stage: Stage) -> None:
     """The load generator's proxy sends all requests to the version that has the weight."""
     for wanted, weights in (("v2", (0, 100)), ("v1", (100, 0))):
-        _split(stage, *weights)
+        split(stage, *weights)
         eventually(functools.partial(_is_served_by, stage, wanted), within=15.0)
 
 
@@ -98,8 +88,7 @@ def _proxies(stage: Stage, app: str) -> dict[str, str]:
 
 
 def _metrics(stage: Stage, pod: Any) -> list[str]:
-    address = pod["status"]["podIP"], labels.ADMIN_PORT
-    return stage.ask(address, "/metrics")[2].decode().splitlines()
+    return stage.metrics(pod["status"]["podIP"])
 
 
 def _version_of(stage: Stage, pod: Any) -> str:

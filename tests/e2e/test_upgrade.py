@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from mesh.core import labels
-from mesh.local.shop import manifests
+from tests.e2e.load import failed_since, loaded_with
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
 
@@ -22,17 +21,11 @@ PARTS = (labels.IDENTITY, labels.DESTINATION, labels.INJECT)
 @pytest.fixture
 def loaded(stage: Stage) -> Iterator[Stage]:
     """200 requests a second; none may fail until the test is over."""
-    stage.apply(yaml.safe_dump_all(manifests.split(100, 0)))
-    stage.load("/resume?rate=200&target=catalogue", "POST")
-    began, before = time.time(), stage.load("/stats")
-    try:
+    with loaded_with(stage, 200):
+        began, before = time.time(), stage.load("/stats")
         yield stage
-        failed = [row for row in stage.load(f"/recent?since={began}") if row[2] != 200]
-        assert failed == []
+        assert failed_since(stage, began) == []
         assert stage.load("/stats")["failed"] == before["failed"]
-    finally:
-        stage.load("/resume?rate=20", "POST")
-        stage.kubectl("delete", "trafficsplit", "catalogue", "-n", "shop")
 
 
 def _settled(stage: Stage, namespace: str, *deployments: str) -> None:

@@ -8,6 +8,9 @@ matches are how a rule comes to be hidden; what else covers it is found by `mesh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
+
+from msgspec.structs import replace
 
 from destination.attach import Governing
 from destination.fragments import Ref, RouteFragment, RouteRule
@@ -31,9 +34,15 @@ def find_hidden(governing: Governing) -> Mapping[Place, Cover]:
 
 
 def _single_matches(rule: RouteRule) -> Iterator[Match]:
-    """What a rule is met by, each alone: at least one."""
+    """What a rule is met by, each alone: at least one; in whatever order its parts stand."""
     for match in rule.matches or (Match(),):
         if match.sni:
             yield from (Match(sni=(name,)) for name in match.sni)
+        elif len(match.headers) > 1 or len(match.query) > 1:
+            headers, query = (
+                tuple(sorted(parts, key=attrgetter("name")))
+                for parts in (match.headers, match.query)
+            )
+            yield replace(match, headers=headers, query=query)
         else:
             yield match

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from destination.fragments import Outcome
 from destination.status import verdict_text
 from mesh.core.model import Verdict
+from mesh.core.route import RouteTable
+from mesh.explain.question import parse_question
+from proxy.patterns import compile_pattern
 from tests.destination.routing import V1, V2, names, route, rules, world
 
 OLD = "2025-01-01T00:00:00Z"
@@ -77,6 +82,64 @@ def test_a_route_that_is_hidden_on_one_of_its_ports_only_acts() -> None:
     )
 
     assert found.outcome("httproutes", "late").verdict is Verdict.EFFECTIVE
+
+
+def test_the_order_in_which_headers_stand_makes_no_other_match() -> None:
+    def both(first: str, second: str) -> str:
+        return (
+            f"matches: [{{headers: [{{name: {first}, value: x}}, {{name: {second}, value: x}}]}}]"
+        )
+
+    found = world(
+        route(f"[{{{both('a', 'b')}, {V1}}}]", name="late"),
+        route(f"[{{{both('b', 'a')}, {V2}}}]", created=OLD),
+    )
+
+    assert found.outcome("httproutes", "late").verdict is Verdict.SHADOWED
+
+
+conditions = st.fixed_dictionaries(
+    {},
+    optional={
+        "path": st.fixed_dictionaries(
+            {
+                "type": st.sampled_from(["Exact", "PathPrefix", "RegularExpression"]),
+                "value": st.sampled_from(["/", "/a", "/a/b"]),
+            }
+        ),
+        "method": st.sampled_from(["GET", "POST"]),
+        "headers": st.just([{"name": "x", "value": "1"}]),
+    },
+)
+tables = st.lists(st.lists(st.lists(conditions, max_size=2), min_size=1, max_size=3), max_size=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables)
+def test_what_is_called_never_met_is_never_met(made: list[list[list[dict[str, str]]]]) -> None:
+    found = world(
+        *(
+            route([{"matches": matches} for matches in rules], name=f"r{at}")
+            for at, rules in enumerate(made)
+        )
+    )
+
+    hidden = {
+        (f"r{at}", int(path[len("spec.rules[") : -1]))
+        for at in range(len(made))
+        for path in never_met(found.outcome("httproutes", f"r{at}"))
+    }
+
+    table = RouteTable(found.target("10.96.0.1:80"), compile_pattern)
+    for path in ("/", "/a", "/a/b", "/c"):
+        for method in ("GET", "POST", "PUT"):
+            for headers in ([], ["x: 1"]):
+                head = parse_question(method, f"http://web{path}", headers).head()
+                rule = table.find_rule(head)
+                source = rule.rule.source if rule is not None else None
+                assert (
+                    rule is None or source is None or (source.name, rule.rule.index) not in hidden
+                )
 
 
 def test_clients_of_another_namespace_have_a_table_of_their_own() -> None:

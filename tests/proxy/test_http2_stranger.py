@@ -61,6 +61,9 @@ class Watching(There):
         self.reasons.append(error.reason)
 
 
+BLOCKS = ("continuation_flood", "header_bomb")  # these may cost a millisecond, others twenty
+
+
 class Stranger:
     """A client that sends frames as they are."""
 
@@ -124,13 +127,14 @@ def test_what_a_stranger_sends_meets_the_rule(script: Script, step: int) -> None
 
 @pytest.mark.parametrize("script", FLOODS, ids=lambda script: script.name)
 def test_a_flood_costs_little(script: Script) -> None:
+    bar = 0.001 if script.ends is not None and script.ends[1] in BLOCKS else 0.02
     least = 1.0
     for _ in range(3):
         began = time.process_time()
         run(script)
         least = min(least, time.process_time() - began)
 
-    assert least < 0.05
+    assert least <= bar
 
 
 def test_there_are_as_many_scripts_as_promised() -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from mesh.check.dataplane import leaves_are_valid
 from mesh.check.facts import Facts, Read, Right
 from mesh.check.foreign import CRD_FLAGS
 from mesh.check.model import Category, Check, Fault, Severity
@@ -110,8 +111,9 @@ def pods_are_ready(facts: Facts) -> Iterator[Fault]:
 
 
 def _trust_faults(facts: Facts) -> Iterator[Fault]:
-    """What keeps identity from starting, where it is the trust that it was given."""
-    for find in (anchors_are_valid, issuer_is_valid):
+    """What keeps identity from being ready, where it is its trust; with each leaf beneath it that
+    has ended, since no later check is made."""
+    for find in (anchors_are_valid, issuer_is_valid, leaves_are_valid):
         with contextlib.suppress(ApiError, IdentityError):
             yield from find(facts)
 

@@ -527,13 +527,13 @@ def test_an_identity_that_does_not_start_for_its_trust_says_so_where_all_else_en
     facts = replace(
         changed("mesh_pods", set_at(0, control_pod(labels.IDENTITY, ready=False))),
         issuer=Read(issuer_secret(OLD)),
-        leaves={"shop/web-1": NOW - 1},
+        leaves={"shop/lost": NOW - 1},
     )
 
     result = run(facts)["pods of the control plane are ready"]
 
     assert result.ends_all
-    assert "pod shop/web-1: its leaf has expired" in " ".join(map(str, result.faults))
+    assert "pod shop/lost: its leaf has expired" in " ".join(map(str, result.faults))
     assert "Secret mesh/mesh-identity-issuer: " in " ".join(map(str, result.faults))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from mesh.core.errors import IdentityError
 from mesh.runtime import tls as mesh_tls
 from proxy.seams import Credentials, Transport
+from proxy.sessions import Sessions
 from proxy.tls import Flusher, TlsLink
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ Opened = Callable[[Transport], None]
 Failed = Callable[[str], None]
 WRITE_HIGH = 64 * 1024  # bytes of unsent data after which the other side is paused
 TICKET_SECONDS = 1.0  # after a handshake, when the server's ticket has come
-MAX_SESSIONS = 4096  # to resume; all are forgotten when there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ class Dial:
             self._dialler.flusher,
             self._secured,
             server_name=mesh_tls.asked_name(self._mesh.identity),
-            session=self._dialler.session(self._place, self._mesh, context),
+            session=self._dialler.sessions.offer(
+                (self._place, self._mesh), self._mesh.alpn, context
+            ),
         )
         return _First(self, link)
 
@@ -128,11 +130,15 @@ class Dial:
             link.abort()
             self._fail("wrong-protocol")
         else:
-            dialler = self._dialler
-            dialler.loop.call_later(
-                TICKET_SECONDS, dialler.remember, self._place, self._mesh, link.ssl
-            )
+            if not link.ssl.session_reused:
+                self._dialler.loop.call_later(TICKET_SECONDS, self._remember, link.ssl)
             self.succeed(link)
+
+    def _remember(self, link: ssl.SSLObject) -> None:
+        assert self._mesh is not None
+        dialler = self._dialler
+        now = dialler.loop.time()
+        dialler.sessions.learn((self._place, self._mesh), self._mesh.alpn, link, now)
 
     def succeed(self, transport: Transport) -> None:
         opened = self._opened
@@ -201,35 +207,13 @@ class Dialler:
         self.timeout = timeout
         self.mesh_namespace = mesh_namespace
         self.fd_limit = 1 << 30  # descriptors from this one on are kept for others
-        self._sessions: dict[tuple[tuple[str, int], Mesh], ssl.SSLSession] = {}
-        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}  # that the sessions are of
+        self.sessions = Sessions()
 
     def dial(self, host: str, port: int, mesh: Mesh | None, opened: Opened, failed: Failed) -> Dial:
         """Start to connect; `mesh` None means plaintext. Calls back from a later loop turn."""
         attempt = Dial(self, mesh, opened, failed)
         attempt.start(host, port)
         return attempt
-
-    def session(
-        self, place: tuple[str, int], mesh: Mesh, context: ssl.SSLContext
-    ) -> ssl.SSLSession | None:
-        """What spares a handshake most of its work (RFC 8446 §2.2), if we were there before with
-        the same leaf and bundle."""
-        if self._contexts.get(mesh.alpn) is not context:
-            for key in [key for key in self._sessions if key[1].alpn == mesh.alpn]:
-                del self._sessions[key]
-            self._contexts[mesh.alpn] = context
-        return self._sessions.get((place, mesh))
-
-    def remember(self, place: tuple[str, int], mesh: Mesh, link: ssl.SSLObject) -> None:
-        """Keep the session of a connection for the next one."""
-        session = link.session
-        if session is None or not session.has_ticket:
-            return
-        if self._contexts.get(mesh.alpn) is link.context:
-            if len(self._sessions) >= MAX_SESSIONS:
-                self._sessions.clear()
-            self._sessions[place, mesh] = session
 
 
 def set_options(transport: Any) -> None:

@@ -189,6 +189,8 @@ class Watch:
     async def _wait_after(self, error: ApiError) -> None:
         """Decide what the failure means for the next turn, and wait with full jitter."""
         self.stats.failures += 1
+        if error.code:  # also a refusal is a word of the server
+            self.stats.last_contact = time.monotonic()
         if error.reason == "TimedOut":
             self.stats.frozen += 1
             self.stats.last_frozen = time.monotonic()

@@ -91,7 +91,7 @@ class Dial:
             context,
             self._dialler.flusher,
             self._secured,
-            server_name=mesh_tls.asked_name(self._mesh.identity),
+            server_name=mesh_tls.server_name(self._mesh.identity),
             session=self._dialler.sessions.offer(
                 (self._place, self._mesh), self._mesh.alpn, context
             ),

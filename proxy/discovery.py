@@ -106,7 +106,7 @@ class Discovery:
         self._host, self._port = host, port
         self._hello = hello
         self._server = server
-        self._server_name = tls.asked_name(server.dns(mesh_namespace))
+        self._server_name = tls.server_name(server.dns(mesh_namespace))
         self._credentials = credentials
         self._timing = timing or DiscoveryTiming()
         self._stream: Stream | None = None
@@ -246,7 +246,7 @@ class Discovery:
                 address,
                 self._port,
                 ssl=context,
-                server_hostname=self._server_name.decode("ascii"),  # uvloop takes no bytes
+                server_hostname=self._server_name,
             )
         where = f"destination at {join_address(address, self._port)}"
         try:

@@ -74,7 +74,7 @@ class TlsLink:
         flusher: Flusher,
         opened: Callable[[TlsLink, BaseException | None], None],
         *,
-        server_name: bytes | None = None,
+        server_name: str | None = None,
         session: ssl.SSLSession | None = None,
         spent: Callable[[float], None] | None = None,
     ) -> None:

@@ -113,7 +113,7 @@ class IdentityClient:
                     address,
                     self._port,
                     ssl=context,
-                    server_hostname=self._server_name,  # as text: uvloop takes no bytes
+                    server_hostname=self._server_name,
                     limit=_MAX_HEAD,
                 )
         except (OSError, TimeoutError) as error:

@@ -24,7 +24,6 @@ from mesh.core.names import WorkloadId, is_dns_label, parse_identity_dns, parse_
 from mesh.runtime.bundle import hash_bundle, join_bundle, split_bundle
 
 __all__ = [
-    "asked_name",
     "client_context",
     "end_of_life",
     "failure_reason",
@@ -72,6 +71,17 @@ _MONTHS: Final = (
 )
 
 
+class _ClientContext(ssl.SSLContext):
+    """A context that sends the server names it is given, which are ASCII.
+
+    Python takes them through IDNA, whose tables cost every process 1.5 MB, unless they are bytes,
+    which uvloop refuses.
+    """
+
+    def _encode_hostname(self, hostname: str | None) -> str | None:
+        return hostname
+
+
 class HasPeer(Protocol):
     """An SSLObject or SSLSocket after its handshake."""
 
@@ -84,7 +94,7 @@ def client_context(bundle: str, leaf: FilePath | None, alpn: Sequence[str] = ())
     Without a leaf it stays anonymous: only for asking identity for the first one.
     Raises IdentityError when bundle or leaf cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     _prepare(context, bundle, leaf, alpn)
@@ -181,14 +191,6 @@ def server_name(identity: str) -> str:
     return f"id-{digest}.identity.mesh"
 
 
-def asked_name(identity: str) -> bytes:
-    """`server_name` as a client's socket wants it.
-
-    In bytes, since Python takes text through IDNA, whose tables cost every process 1.5 MB.
-    """
-    return server_name(identity).encode("ascii")
-
-
 def is_dns_name(name: str) -> bool:
     """Whether `name` fits a DNS SAN: lower case, 253 bytes, each label 63 (RFC 1035 §2.3.4)."""
     return len(name) <= 253 and all(is_dns_label(label) for label in name.split("."))
@@ -212,7 +214,7 @@ def prove_leaf(client: ssl.SSLContext, server: ssl.SSLContext, expected: Workloa
     """
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
-        client.wrap_bio(to_client, to_server, server_side=False, server_hostname=b"self"),
+        client.wrap_bio(to_client, to_server, server_side=False, server_hostname="self"),
         server.wrap_bio(to_server, to_client, server_side=True),
     )
     try:

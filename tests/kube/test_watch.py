@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import pytest
 
+from mesh.core.errors import ApiError
 from mesh.kube.client import KubeClient
 from mesh.kube.resources import find_resource
 from mesh.kube.watch import Batch, Watch, WatchTiming
@@ -169,6 +171,16 @@ def test_refusals_are_waited_out() -> None:
 
     assert _names(taken[0]) == [("a", False)]
     assert watch.stats.failures == 3
+
+
+def test_that_a_kind_is_absent_is_a_word_of_the_server_too() -> None:
+    """Else a destination whose cluster has no such kind any more would seem to be cut off."""
+    _, _, watch = _run(status(404, "NotFound"), batches=1)
+    before = watch.stats.last_contact
+
+    asyncio.run(watch._wait_after(ApiError(404, "NotFound", "")))
+
+    assert before < watch.stats.last_contact <= time.monotonic()
 
 
 def test_a_kind_that_the_cluster_lacks_is_absent_and_synced_until_it_comes() -> None:

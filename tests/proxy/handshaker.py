@@ -19,7 +19,7 @@ THREADS = 16
 
 def main(port: str, identity: str, bundle: str, leaf: str, seconds: str) -> None:
     context = tls.client_context(Path(bundle).read_text(), Path(leaf), (labels.ALPN_HTTP2,))
-    name, deadline, done = tls.asked_name(identity), time.monotonic() + float(seconds), [0]
+    name, deadline, done = tls.server_name(identity), time.monotonic() + float(seconds), [0]
 
     def shake() -> None:
         while time.monotonic() < deadline:

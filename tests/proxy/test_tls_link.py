@@ -50,7 +50,7 @@ def linked(folder: Path) -> tuple[TlsLink, TlsLink, MemoryTransport, MemoryTrans
             tls.client_context(chain.bundle, leaf, (ALPN_OPAQUE,)),
             flusher,
             lambda link, error: None,
-            server_name=b"web",
+            server_name="web",
         ),
         TlsLink(
             tls.server_context(chain.bundle, leaf, (ALPN_OPAQUE,)),

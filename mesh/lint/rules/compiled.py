@@ -64,7 +64,9 @@ _REMEDIES: Final = {
     fragments.CONFLICTED: "keep one kind of route on this port",
     fragments.UNREACHABLE: "make its matches more specific, or remove it",
     fragments.NO_SUCH_GROUP: "correct the name, or add the HTTPRouteGroup",
-    fragments.INVALID_BUDGET: "write a ratio up to 1000, 0 or more retries a second, and a ttl from 1s to 60s",
+    fragments.INVALID_BUDGET: (
+        "write a ratio up to 1000, 0 or more retries a second, and a ttl from 1s to 60s"
+    ),
     fragments.INVALID_VALUE: "write what is expected",
     fragments.IGNORED_FIELD: "remove it",
     fragments.INVALID_FILTER: "correct the filter: until then its requests are answered with 500",

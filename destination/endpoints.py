@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from destination.facts import Key, Pod, ServiceFacts, ServicePort, SliceEndpoint
+from destination.facts import Pod, ServiceFacts, ServicePort, SliceEndpoint
 from destination.store import Store
 from mesh.core import labels
 from mesh.core.model import Endpoint
@@ -154,8 +154,3 @@ def _is_same_pod(item: SliceEndpoint, pod: Pod) -> bool:
     if not pod.running or item.address not in pod.ips:
         return False
     return not item.pod_uid or item.pod_uid == pod.uid
-
-
-def services_behind(store: Store, pod: Key) -> list[Key]:
-    """The Services that have this pod as an endpoint, ready or not, in a stable order."""
-    return sorted(store.services_of_pod.get(pod, ()))

@@ -45,7 +45,6 @@ class TokenReader:
         self._review = review
         self._trust_domain = trust_domain
         self._known: OrderedDict[bytes, tuple[WorkloadId, float]] = OrderedDict()
-        self.hits = 0
         self.reviews = 0
 
     async def read(self, token: str, claims: Claims, *, now: float) -> WorkloadId:
@@ -56,7 +55,6 @@ class TokenReader:
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is not None and now < known[1]:
-            self.hits += 1
             return known[0]
         workload = identify(await self._ask(token), claims, trust_domain=self._trust_domain)
         self._remember(digest, workload, min(now + REMEMBER_SECONDS, claims.expires))

@@ -60,7 +60,6 @@ class WorkerLink:
         self.wanted: set[str] = set()  # addresses that it subscribed to
         self.report: Report | None = None
         self.metrics = ""  # as last told
-        self.is_greeted = False
         self._chief = chief
         self._reader = wire.FrameReader()
         self._transport: Any = None

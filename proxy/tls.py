@@ -64,7 +64,6 @@ class TlsLink:
         "_sent_end",
         "_spent",
         "_transport",
-        "_wants_pause",
         "ssl",
     )
 
@@ -96,7 +95,7 @@ class TlsLink:
         self._inner: Receiver | None = None
         self._closing = self._lost = False
         self._sent_end = self._received_end = False
-        self._wants_pause = self._paused = False
+        self._paused = False
         self._transport: Transport
 
     # -- below: the transport calls -----------------------------------------------------------

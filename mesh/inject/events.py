@@ -84,10 +84,6 @@ class EventWriter:
             finally:
                 self._queue.task_done()
 
-    async def drained(self) -> None:
-        """Returns when all that was told so far has been tried."""
-        await self._queue.join()
-
     async def _write(self, news: News) -> None:
         involved = await self._involved(news)
         if involved is None:

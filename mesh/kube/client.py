@@ -65,10 +65,6 @@ class Reviewed:
     error: str = ""
 
     @property
-    def authenticated(self) -> bool:
-        return bool(self.username)
-
-    @property
     def service_account(self) -> tuple[str, str] | None:
         """(namespace, name) when the user is a service account."""
         parts = self.username.split(":")
@@ -286,22 +282,6 @@ class KubeClient:
         """Whether the caller may do this (SelfSubjectAccessReview)."""
         spec = {"resourceAttributes": _attributes(verb, resource, namespace, name, subresource)}
         return await self._review("selfsubjectaccessreviews.authorization.k8s.io", spec)
-
-    async def subject_access_review(
-        self,
-        user: str,
-        groups: Sequence[str],
-        verb: str,
-        resource: Resource | str,
-        namespace: str | None = None,
-        *,
-        name: str = "",
-        subresource: str = "",
-    ) -> bool:
-        """Whether `user` may do this (SubjectAccessReview)."""
-        attributes = _attributes(verb, resource, namespace, name, subresource)
-        spec = {"user": user, "groups": list(groups), "resourceAttributes": attributes}
-        return await self._review("subjectaccessreviews.authorization.k8s.io", spec)
 
     async def _review(self, resource: str, spec: Object) -> bool:
         answer = await self.create(resource, {"spec": spec})

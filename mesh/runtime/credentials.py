@@ -101,7 +101,6 @@ class Credentials:
         self.workload = workload
         self.identity = workload.dns(mesh_namespace)
         self.not_after = 0.0
-        self.renewed_at = 0.0  # unix seconds of the last success in this process, 0.0 = none
         self.renew_at = 0.0  # unix seconds of the next attempt
         self.renewals = 0
         self.failures = 0
@@ -230,7 +229,6 @@ class Credentials:
             raise IdentityError("key-dir", f"{self._key_dir}: {error}") from error
         self._accept(not_after)
         self.renewals += 1
-        self.renewed_at = self._clock()
         self.failures, self.last_reason = 0, ""
         log.info("leaf renewed identity=%s not_after=%s", self.identity, _stamp(not_after))
         self.set_bundle(bundle)

@@ -22,15 +22,6 @@ def set_defaults(key: str, obj: Object) -> None:
         found(obj)
 
 
-def pod_specs(key: str, obj: Object) -> Iterator[Object]:
-    """The pod spec in an object, if it is there: of a pod, or of a template."""
-    spec = obj.get("spec")
-    if key != "pods" and isinstance(spec, dict):
-        spec = (spec.get("template") or {}).get("spec")
-    if isinstance(spec, dict):
-        yield spec
-
-
 def containers(spec: Mapping[str, Any]) -> Iterator[Object]:
     for field in ("initContainers", "containers", "ephemeralContainers"):
         yield from spec.get(field) or ()

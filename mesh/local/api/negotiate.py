@@ -79,9 +79,3 @@ def aggregated_discovery(header: str) -> Wanted | None:
         ):
             return wanted
     return None
-
-
-def wants_yaml(header: str) -> bool:
-    """Whether YAML is preferred, as curl users ask for it."""
-    entries = parse_accept(header)
-    return bool(entries) and entries[0].media == "application/yaml"

@@ -27,7 +27,6 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
-_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -83,11 +82,6 @@ def pivot_root_to(new_root: str, put_old: str) -> None:
     old = (new_root + put_old).encode()
     _check(_libc.syscall(ctypes.c_long(number), b".", old), f"pivot_root {new_root}")
     os.chdir("/")
-
-
-def die_with_parent(signal: int) -> None:
-    """Receive `signal` when the parent thread ends."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0), "prctl pdeathsig")
 
 
 def no_new_privileges() -> None:

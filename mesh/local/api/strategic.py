@@ -92,6 +92,14 @@ _ORDER: Final = "$setElementOrder/"
 _DELETE: Final = "$deleteFromPrimitiveList/"
 
 
+def _take_list(patch: dict[str, Any], directive: str) -> list[Any]:
+    """What a directive says, out of the patch. Raises ValueError."""
+    value = patch.pop(directive)
+    if not isinstance(value, list):
+        raise ValueError(f"{directive}: expected a list, got {value!r:.80}")
+    return value
+
+
 def _merge_map(
     keys: _Keys, path: Path, original: dict[str, Any], patch: dict[str, Any]
 ) -> dict[str, Any] | None:
@@ -104,16 +112,16 @@ def _merge_map(
             pass
         case other:
             raise ValueError(f"unknown $patch directive {other!r}")
-    retain = patch.pop("$retainKeys", None)
-    if retain is not None:
+    if "$retainKeys" in patch:
+        retain = _take_list(patch, "$retainKeys")
         original = {key: value for key, value in original.items() if key in retain}
     for field in [name for name in patch if name.startswith(_DELETE)]:
-        gone = patch.pop(field)
+        gone = _take_list(patch, field)
         name = field.removeprefix(_DELETE)
         if isinstance(original.get(name), list):
             original[name] = [value for value in original[name] if value not in gone]
     orders = {
-        name.removeprefix(_ORDER): patch.pop(name)
+        name.removeprefix(_ORDER): _take_list(patch, name)
         for name in list(patch)
         if name.startswith(_ORDER)
     }

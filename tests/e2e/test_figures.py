@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import apply, container, pod, service, wait_ready, workload
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 SPACE: Final = "figures"
 RATE, SECONDS = 40, 30

@@ -15,7 +15,12 @@ from tests.e2e.backends import embedded
 from tests.e2e.stage import eventually
 from tests.local.node.machine import fill
 
-pytestmark = [pytest.mark.root, pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.embedded,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 
 @pytest.fixture

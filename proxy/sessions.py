@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import Final
 
 MOST_TAKEN: Final = 500
-AGAIN: Final = 600.0  # seconds until a peer that did not resume a session is asked for another
+AGAIN: Final = 3600.0  # seconds until a peer that did not resume a session is asked for another
 _MOST_MET: Final = 4096  # peers that are remembered; all are forgotten when there are more
 _NEVER: Final = float("-inf")
 

@@ -138,6 +138,7 @@ class Hop(Loaded):
         def opened(transport: Transport) -> None:
             if not exchange.request.upgrade:  # a tunnel may rest as long as it likes
                 self._limit_silence(transport, SERVER_SILENCE)
+            exchange.sent = monotonic()
             exchange.attach(self._adopt(transport))
 
         exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
@@ -183,6 +184,7 @@ class Hop(Loaded):
         mesh = self.mesh and Mesh(self.mesh.identity, (ALPN_HTTP1,))
         for exchange, failed in waiting[1:]:
             self._send_alone(exchange, failed, mesh)
+        waiting[0][0].sent = monotonic()
         waiting[0][0].attach(connection)
 
     def _link_failed(self, reason: str) -> None:

@@ -410,7 +410,7 @@ class OutboundConnection(Pipeline):
         """A final response head is here: the endpoint's latency is known."""
         if exchange.load is not None and exchange.tried is None:
             now = monotonic()
-            exchange.load.observe(now - exchange.started, now)
+            exchange.load.observe(now - exchange.sent, now)
         if response.status >= 500:
             response.fields = response.fields + self._out.journal.fields(exchange)
         plan: Plan = exchange.plan

@@ -51,7 +51,7 @@ def test_pods_work_on_and_only_the_kinds_stay(cluster: Stage) -> None:
     stage.kubectl("rollout", "restart", "deployment/web")
     stage.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert _containers(stage) == 1
-    assert _answers(stage) == 200
+    assert eventually(lambda: _answers(stage) == 200)  # it is ready before it listens
 
 
 def test_trust_that_has_ended_is_named_with_every_leaf_beneath_it(

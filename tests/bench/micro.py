@@ -57,6 +57,19 @@ REALISTIC_RESPONSE: Final = (
 )
 
 
+class AnySocket:
+    """Takes every option, as the socket of a connection does."""
+
+    def setsockopt(self, level: int, name: int, value: int) -> None: ...
+
+
+class ServerTransport(MemoryTransport):
+    """A connection to an endpoint."""
+
+    def get_extra_info(self, name: str) -> Any:
+        return AnySocket() if name == "socket" else None
+
+
 class MemoryDialler(Dialler):
     """Opens memory transports at once."""
 
@@ -65,7 +78,7 @@ class MemoryDialler(Dialler):
         self.opened: list[MemoryTransport] = []
 
     def dial(self, host: str, port: int, mesh: Any, opened: Any, failed: Any) -> Any:
-        transport = MemoryTransport()
+        transport = ServerTransport()
         self.opened.append(transport)
         self.loop.call_soon(opened, transport)
         return self

@@ -125,7 +125,7 @@ def test_an_upgrade_mixes_releases_in_both_directions_and_loses_no_request(
             stage.apply(stage.mesh("upgrade", *stage.install_flags))
             _roll(stage, labels.MESH_NAMESPACE, *PARTS)
             older = f"its proxies have version {previous_release().version}, this command is"
-            eventually(lambda: check_says(stage, "shop", f"deployment shop/orders: {older}"))
+            eventually(lambda: check_says(stage, "shop", older))
             _mixes(stage)
         with under_load(stage, "gateway", 40):
             for name in WORKLOADS:

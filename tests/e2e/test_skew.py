@@ -62,9 +62,13 @@ def _is_served_by(stage: Stage, version: str) -> bool:
 
 
 def _roll(stage: Stage, namespace: str, *deployments: str) -> None:
+    """Until the new pods are there and the old ones gone: an injector that ends still answers."""
     for name in deployments:
         what = f"deployment/{name}"
         stage.kubectl("rollout", "status", what, "-n", namespace, "--timeout=120s")
+    eventually(
+        lambda: not any("deletionTimestamp" in p["metadata"] for p in stage.pods("", namespace))
+    )
 
 
 def _choose_proxy(stage: Stage, image: str | None, *deployments: str) -> None:
@@ -74,9 +78,6 @@ def _choose_proxy(stage: Stage, image: str | None, *deployments: str) -> None:
     for name in deployments:
         stage.kubectl("patch", "deployment", name, "-n", "shop", "--type=merge", "-p", patch)
     _roll(stage, "shop", *deployments)
-    eventually(
-        lambda: not any("deletionTimestamp" in p["metadata"] for p in stage.pods("", "shop"))
-    )
 
 
 def _proxies(stage: Stage, app: str) -> dict[str, str]:
@@ -125,7 +126,7 @@ def test_an_upgrade_mixes_releases_in_both_directions_and_loses_no_request(
             stage.apply(stage.mesh("upgrade", *stage.install_flags))
             _roll(stage, labels.MESH_NAMESPACE, *PARTS)
             older = f"its proxies have version {previous_release().version}, this command is"
-            eventually(lambda: check_says(stage, "shop", older))
+            eventually(lambda: check_says(stage, "shop", f"deployment shop/orders: {older}"))
             _mixes(stage)
         with under_load(stage, "gateway", 40):
             for name in WORKLOADS:

@@ -21,17 +21,20 @@ DECAY: Final = 10.0  # seconds in which an old sample loses 63 % of its weight
 class Load:
     """What is known of one endpoint.
 
-    `average` is seconds, 0 for one that was never asked: it is tried at once, with a single
+    `average` is seconds, 0 for one that is not known yet: it is tried at once, with a single
     request until it answers. `pending` counts requests that were sent and not answered.
+
+    The first answer tells nothing: it waits for what is opened behind the endpoint, and taken for
+    a peak it would keep the endpoint from requests, and so from a second answer, for many seconds.
     """
 
-    __slots__ = ("_at", "_is_known", "average", "pending")
+    __slots__ = ("_answers", "_at", "average", "pending")
 
     def __init__(self, now: float) -> None:
         self.pending = 0
         self.average = 0.0
         self._at = now
-        self._is_known = False
+        self._answers = 0  # 2 stands for any more
 
     def begin(self) -> None:
         """A request is sent."""
@@ -42,8 +45,10 @@ class Load:
     def observe(self, seconds: float, now: float) -> None:
         """Take a latency: a rise counts at once, a fall bit by bit."""
         average = self.average
-        if seconds >= average or not self._is_known:
-            self._is_known = True
+        if self._answers < 2:
+            self.average = seconds if self._answers else 0.0
+            self._answers += 1
+        elif seconds >= average:
             self.average = seconds
         else:
             elapsed = now - self._at
@@ -55,7 +60,7 @@ class Load:
         """Make an endpoint cheaper that was not heard of for a while, so that it is asked
         again. Called now and then; requests do not pay for it."""
         elapsed = now - self._at
-        if elapsed > 1.0 and self._is_known:
+        if elapsed > 1.0 and self._answers == 2:
             self.average *= exp(-elapsed / DECAY)
             self._at = now
 

@@ -11,12 +11,20 @@ from mesh.core.model import Balancing
 from proxy.balance import Load, Loaded, balancer, pick
 
 
+def known(latency: float) -> Load:
+    """The load of an endpoint that answered twice, so many seconds late."""
+    load = Load(0.0)
+    load.observe(latency, 0.0)
+    load.observe(latency, 0.0)
+    return load
+
+
 class Endpoint(Loaded):
     def __init__(self, name: str, latency: float | None = None) -> None:
         self.name = name
         self.load = Load(0.0)
         if latency is not None:
-            self.load.observe(latency, 0.0)
+            self.load = known(latency)
 
 
 def test_the_cheaper_of_two_is_taken() -> None:
@@ -35,8 +43,7 @@ def test_requests_in_hand_make_an_endpoint_dear() -> None:
 
 
 def test_a_rise_counts_at_once_and_a_fall_bit_by_bit() -> None:
-    load = Load(0.0)
-    load.observe(0.010, 0.0)
+    load = known(0.010)
     load.observe(1.0, 1.0)
     assert load.cost == 1.0
 
@@ -48,8 +55,7 @@ def test_a_rise_counts_at_once_and_a_fall_bit_by_bit() -> None:
 
 
 def test_an_endpoint_that_was_slow_is_asked_again_after_a_while() -> None:
-    load = Load(0.0)
-    load.observe(1.0, 0.0)
+    load = known(1.0)
 
     for second in range(60):
         load.fade(float(second))
@@ -63,6 +69,17 @@ def test_a_new_endpoint_is_tried_at_once_with_one_request() -> None:
     assert pick([known, new], random.random) is new
     new.load.begin()
     assert pick([known, new], random.random) is known
+
+
+def test_a_first_answer_that_was_slow_does_not_keep_a_new_endpoint_from_requests() -> None:
+    old, new = Endpoint("old", 0.001), Endpoint("new")
+    new.load.begin()
+    new.load.pending -= 1
+    new.load.observe(0.2, 0.0)  # what is behind it was opened for this one
+
+    assert pick([old, new], random.random) is new
+    new.load.observe(0.2, 0.0)
+    assert pick([old, new], random.random) is old
 
 
 def test_equal_endpoints_share_evenly() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from mesh.core import labels
 from mesh.core.errors import IdentityError, PeerError
 from mesh.core.match import CompilePattern
-from mesh.core.model import Endpoint, Protocol, Target, Update, View
+from mesh.core.model import BY_CONNECTION, Endpoint, Protocol, Target, Update, View
 from mesh.core.model import Inbound as InboundView
 from mesh.core.names import join_address
 from mesh.core.quantity import has_port
@@ -66,7 +66,6 @@ ALPN: Final = (labels.ALPN_HTTP2, labels.ALPN_HTTP1, labels.ALPN_OPAQUE)
 HELLO_PATIENCE: Final = 0.25
 _MESH: Final = "mesh"
 _TERMINATED: Final = (_MESH, Verdict.HTTP1.value, Verdict.HTTP2.value)
-_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
 _CLIENT_FIRST: Final = (Protocol.HTTP1, Protocol.HTTP2, Protocol.GRPC)
 
 
@@ -236,10 +235,10 @@ class InboundConnection(Pipeline):
             return classify_http1(data)
         if protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
             return classify_http2(data)
-        return Verdict.OPAQUE.value if protocol in _OPAQUE else classify(data)
+        return Verdict.OPAQUE.value if protocol in BY_CONNECTION else classify(data)
 
     def _guess(self, data: bytes) -> str:
-        is_opaque = self._in.protocol(self._port) in _OPAQUE
+        is_opaque = self._in.protocol(self._port) in BY_CONNECTION
         return Verdict.OPAQUE.value if is_opaque else guess(data).value
 
     def _decided(self, verdict: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from mesh.core.errors import PeerError
 from mesh.core.labels import H_OVERRIDE
-from mesh.core.model import Protocol, Update, View
+from mesh.core.model import BY_CONNECTION, Protocol, Update, View
 from mesh.core.names import join_address, names_a_port
 from mesh.core.report import SeriesKey
 from proxy import grpc, retry
@@ -59,7 +59,6 @@ from proxy.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
-_OPAQUE: Final = (Protocol.OPAQUE, Protocol.TLS)
 _HTTP: Final = (Verdict.HTTP1, Verdict.HTTP2)
 
 
@@ -165,7 +164,7 @@ class OutboundConnection(Pipeline):
     def _choose_protocol(self, protocol: Protocol) -> None:
         if protocol is Protocol.HTTP1:
             self._await_http(classify_http1, Verdict.HTTP1)
-        elif protocol in _OPAQUE or self._out.verdicts.is_opaque(self._state.key):
+        elif protocol in BY_CONNECTION or self._out.verdicts.is_opaque(self._state.key):
             self._serve_opaque()
         elif protocol is Protocol.HTTP2 or protocol is Protocol.GRPC:
             self._await_http(classify_http2, Verdict.HTTP2)

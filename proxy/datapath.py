@@ -24,6 +24,7 @@ from proxy.hop import Hop
 from proxy.inbound import Inbound
 from proxy.inspect import Inspector
 from proxy.lineage import Lineage
+from proxy.memory import give_back, memory_limit, resident_bytes
 from proxy.original import FindOriginal
 from proxy.outbound import Outbound
 from proxy.pace import Watermark
@@ -37,6 +38,7 @@ from proxy.tls import Flusher
 log = logging.getLogger(__name__)
 
 SPARE_FDS: Final = 32  # kept for admin, discovery and identity
+GIVE_BACK_INTERVAL: Final = 60.0  # seconds
 
 Accept = Callable[[Transport, str, int], None]
 
@@ -99,6 +101,7 @@ class DataPath:
         self._access = AccessLog(loop, settings.access_log)
         self._servers: list[Any] = []
         self._reported = monotonic()
+        self._give_back_at = 0.0  # soon after the start, which leaves a peak of its own
         flusher = Flusher(loop)
         self.dialler = self._make_dialler(flusher, most)
         self.targets = Targets(
@@ -206,7 +209,7 @@ class DataPath:
         """Called about every second."""
         self.targets.sweep(now)
         self.inbound.sweep(now)
-        self._watch_memory()
+        self._watch_memory(now)
         for client in list(self.keeper.clients):
             client.check(now)
         for tunnel in list(self.keeper.tunnels):
@@ -215,8 +218,11 @@ class DataPath:
             self._reported = now
             self._discovery.send_report(self.report(now))
 
-    def _watch_memory(self) -> None:
+    def _watch_memory(self, now: float) -> None:
         """Refuse requests before the kernel ends the process, and everything in it."""
+        if now >= self._give_back_at:
+            self._give_back_at = now + GIVE_BACK_INTERVAL
+            give_back()
         if self._watermark.observe(resident_bytes()):
             self.keeper.is_shedding = self._watermark.is_high
             log.warning("memory short shedding=%s", self._watermark.is_high)
@@ -253,21 +259,3 @@ def raise_fd_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return soft
-
-
-def memory_limit() -> int:
-    """Bytes that the container may use, 0 where nobody says."""
-    for path in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError), open(f"/sys/fs/cgroup/{path}") as file:
-            limit = int(file.read())
-            return limit if limit < 1 << 60 else 0
-    return 0
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM, now."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

@@ -26,10 +26,10 @@ from mesh.core.model import Target, Update, View
 from mesh.core.report import REPORT_INTERVAL, Report, Series
 from mesh.runtime.bundle import hash_bundle
 from proxy.admin import Admin
-from proxy.datapath import resident_bytes
 from proxy.dial import Dialler
 from proxy.exposition import write_metrics
 from proxy.life import Life
+from proxy.memory import resident_bytes
 from proxy.merging import (
     add_figures,
     merge_answers,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy.datapath import resident_bytes
+from proxy.memory import resident_bytes
 from tests.proxy.apps import hello
 from tests.proxy.world import World
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy.datapath import memory_limit, resident_bytes
+from proxy.memory import memory_limit, resident_bytes
 from proxy.pace import SHED_AT
 from tests.proxy.apps import hello
 from tests.proxy.world import World, request

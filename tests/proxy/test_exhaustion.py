@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from proxy.client_streams import ClientStreams
-from proxy.datapath import resident_bytes
 from proxy.http2_frames import CALM, PING, frame
+from proxy.memory import resident_bytes
 from proxy.pace import Watermark
 from tests.proxy.apps import Reader, Writer, hello
 from tests.proxy.h2_ends import Application, End, Message, head

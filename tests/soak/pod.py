@@ -158,6 +158,7 @@ class Pod:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.server.end)
+        loop.add_reader(sys.stdin, self._orphaned)
         if self._side == "client":
             self._configurations.swap()
         await self.server.start()
@@ -168,6 +169,11 @@ class Pod:
         await self.server.run()
         for timer in timers:
             timer.cancel()
+
+    def _orphaned(self) -> None:
+        """The end of what comes from the parent, which sends nothing: it is gone."""
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        self.server.end()
 
     async def _swap(self) -> None:
         while True:

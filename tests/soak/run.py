@@ -144,6 +144,7 @@ async def _start(side: str, plan: Plan, folder: Path) -> Watched:
     path = plan.write(folder / f"{side}.json")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.soak.pod", side, str(path)),
+        stdin=asyncio.subprocess.PIPE,  # its end tells that we are gone
         stdout=asyncio.subprocess.PIPE,
         limit=READ_LIMIT,
     )

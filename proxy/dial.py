@@ -42,6 +42,7 @@ class Dial:
     __slots__ = (
         "_dialler",
         "_failed",
+        "_is_second",
         "_mesh",
         "_opened",
         "_place",
@@ -59,6 +60,7 @@ class Dial:
         self._timer: asyncio.TimerHandle | None = None
         self._transport: Transport | None = None  # in the middle of its handshake
         self._place = ("", 0)
+        self._is_second = False
 
     def start(self, host: str, port: int) -> None:
         self._place = (host, port)
@@ -119,7 +121,13 @@ class Dial:
     def _secured(self, link: TlsLink, error: BaseException | None) -> None:
         self._transport = None  # the link's, with all that it still says
         if error is not None:
-            self._fail(mesh_tls.failure_reason(error))
+            if mesh_tls.was_plaintext(error) and self._opened is not None and not self._is_second:
+                # Our hello was late, as on a starved node, and the proxy there had asked its
+                # application, which speaks first: once more.
+                self._is_second = True
+                self._task = self._dialler.loop.create_task(self._run(*self._place))
+            else:
+                self._fail(mesh_tls.failure_reason(error))
             return
         assert self._mesh is not None
         identity = mesh_tls.peer_identity(link.ssl, mesh_namespace=self._dialler.mesh_namespace)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from proxy.seams import Transport
 
 SILENCE: Final = 0.025  # seconds after which a silent client makes us ask the server
+TURN: Final = 0.001  # seconds, the least that lets a loop read before a timer fires
 MUTE: Final = 60.0  # seconds of silence after which one who has to speak first is hung up on
 SHORT: Final = 1.0  # seconds in which a first segment has to be completed
 MAX_FIRST: Final = 64 * 1024  # bytes kept at most
@@ -83,6 +84,10 @@ class Opening:
                 self._stop_timer()
             attempt()
 
+        def on_time() -> None:
+            # A loop that was held up looks at its clock before it reads what came meanwhile.
+            self._timer = self.loop.call_later(TURN, on_silence)
+
         def on_silence() -> None:
             self._timer = None
             waiting_for_first[0] = False
@@ -92,7 +97,7 @@ class Opening:
         waiting_for_first = [silence is not None and not self.data]
         self._decide = on_data
         if waiting_for_first[0] and not self.ended:
-            self._timer = self.loop.call_later(silence or 0.0, on_silence)
+            self._timer = self.loop.call_later(silence or 0.0, on_time)
         else:
             attempt()
 

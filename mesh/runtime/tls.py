@@ -262,6 +262,11 @@ def failure_reason(error: BaseException) -> str:
     return "connect-failed"
 
 
+def was_plaintext(error: BaseException) -> bool:
+    """Whether a handshake failed because the peer answered something that is no TLS."""
+    return isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
+
+
 def _prepare(
     context: ssl.SSLContext, bundle: str, leaf: FilePath | None, alpn: Sequence[str]
 ) -> None:

@@ -4,17 +4,20 @@ without a word of annotation: the client hears them soon, and at once when the p
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from mesh.core.model import Protocol
-from proxy.opening import SILENCE
+from proxy.opening import SILENCE, Opening
 from tests.proxy.apps import Reader, Writer
-from tests.proxy.world import World, on_loop
+from tests.proxy.world import Pod, World, on_loop
 
 FIRST = 0.1  # seconds to the greeting where nothing is known of the port,
 THEN = 0.02  # and after that
@@ -95,6 +98,103 @@ async def test_a_greeting_is_heard_soon_and_then_at_once(
     series = "outbound_tcp_detect_duration_seconds"
     assert f'{series}_bucket{{protocol="server-first",le="0.02"}} 0\n' in metrics  # waits for 25 ms
     assert f'{series}_count{{protocol="server-first"}} {TRIES}' in metrics
+
+
+class Hasty:
+    """In front of a pod's proxy: to the first `times` who connect it says what the application
+    says, as that proxy does when the hello of another is late."""
+
+    def __init__(self, pod: Pod, times: int) -> None:
+        self._pod = pod
+        self._times = times
+        self.count = 0
+
+    async def start(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def _serve(self, reader: Reader, writer: Writer) -> None:
+        self.count += 1
+        if self.count <= self._times:
+            writer.write(SMTP.greeting)
+            await reader.read()
+        else:
+            there, back = await self._pod.connect_inbound()
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        writer.close()
+
+
+async def _copy(reader: Reader, writer: Writer) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.mark.parametrize(("times", "dials"), [(1, 2), (9, 2)], ids=["once", "always"])
+@on_loop
+async def test_a_hello_that_was_late_is_said_once_more(
+    tmp_path: Path, times: int, dials: int
+) -> None:
+    async def greet(reader: Reader, writer: Writer) -> None:
+        writer.write(SMTP.greeting)
+        writer.write(await reader.readexactly(len(SMTP.answer)))
+
+    async with World(tmp_path, connect_timeout=20.0) as world:
+        await world.serve(greet)
+        hasty = Hasty(world.server, times)
+        front = await hasty.start()
+        world.route(port=front.sockets[0].getsockname()[1])
+        try:
+            await converse(world, SMTP)
+            heard = True
+        except asyncio.IncompleteReadError as error:
+            heard = error.partial != b""
+        finally:
+            front.close()
+
+    assert heard is (times < dials)
+    assert hasty.count == dials
+
+
+@on_loop
+async def test_a_client_that_spoke_while_the_proxy_was_held_up_was_not_silent() -> None:
+    """As on a starved node: the time is over, and the bytes are there but not read."""
+    loop = asyncio.get_running_loop()
+    said: list[str] = []
+    came, decided = asyncio.Event(), asyncio.Event()
+
+    def done(verdict: str) -> None:
+        said.append(verdict)
+        decided.set()
+
+    class First(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            opening = Opening(transport, loop, lambda: None)
+            transport.set_protocol(opening)
+            opening.decide(
+                lambda data: "spoke" if data else None,
+                done,
+                otherwise="ended",
+                silence=0.02,
+                silent=lambda: said.append("silent"),
+            )
+            came.set()
+
+    class Other(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            client.sendall(b"hello")
+            time.sleep(0.05)  # nothing is read meanwhile
+
+    server = await loop.create_server(First, "127.0.0.1", 0)
+    ours, theirs = socket.socketpair()
+    other, _ = await loop.create_connection(Other, sock=theirs)
+    with socket.create_connection(server.sockets[0].getsockname()) as client, ours:
+        await came.wait()
+        ours.sendall(b"x")
+        await decided.wait()
+    other.close()
+    server.close()
+
+    assert said == ["spoke"]
 
 
 @on_loop

@@ -77,8 +77,7 @@ cluster-down: $(STAMP) ## take the node away without a trace
 test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.cluster parts
-	@MESH_E2E_ON=node MESH_E2E_CHANGES=12 \
-	  $(BIN)/pytest --durations 10 --timeout 900 tests/e2e tests/cluster/node
+	@MESH_E2E_ON=node $(BIN)/pytest --durations 10 --timeout 900 tests/e2e tests/cluster/node
 
 test-gateway: $(STAMP) ## the Gateway API's conformance suite for meshes on such a node (needs Go)
 	@deploy/setup.sh --cluster-tools

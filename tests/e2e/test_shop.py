@@ -1,12 +1,8 @@
-"""The shop in the mesh: traffic flows, encrypted, split by weight, and counted exactly.
-
-MESH_E2E_CHANGES: how many times weights change under load.
-"""
+"""The shop in the mesh: traffic flows, encrypted, split by weight, and counted exactly."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import Any
 
@@ -16,7 +12,7 @@ from mesh.core.report import REPORT_INTERVAL
 from tests.e2e.load import split, wait_for_requests
 from tests.e2e.stage import Stage, eventually
 
-CHANGES = int(os.environ.get("MESH_E2E_CHANGES", "50"))
+CHANGES = 50
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 

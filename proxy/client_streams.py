@@ -268,16 +268,23 @@ class ClientStreams(Http2):
 
     def on_goaway(self, last: int) -> None:
         if not self.streams:
-            self._transport.close()
+            if not self.goaway_sent:
+                self.send_goaway(NO_ERROR, self._last)
+            self._part()
 
     def on_pong(self, payload: bytes) -> None:
         if payload == _LAST_CALL and self._leaving:
             self._finish_leaving()
 
     def on_failure(self, error: PeerError) -> None:
-        """GOAWAY has to arrive: closing at once, with unread bytes, would reset instead."""
         self._pipeline.refused(error)
         self._end_all()
+        self._part()
+
+    def _part(self) -> None:
+        """All is said: let the client close. To close here, with bytes of its on their way, would
+        reset the connection, and GOAWAY and the end of an answer might never be read."""
+        self.is_over = True
         if not self._transport.is_closing():
             self._transport.write_eof()
             self._keeper.loop.call_later(LINGER_SECONDS, self._transport.abort)
@@ -302,7 +309,7 @@ class ClientStreams(Http2):
         self.forget_stream(stream)
         self._since = now
         if self.goaway_sent and not self.streams and not self.is_over:
-            self._transport.close()
+            self._part()
 
     def cut(self, stream: ClientStream, code: int) -> None:
         if stream.id in self.streams:
@@ -331,7 +338,7 @@ class ClientStreams(Http2):
         if not self.goaway_sent:
             self.send_goaway(NO_ERROR, self._last)
             if not self.streams:
-                self._transport.close()
+                self._part()
 
     def abort(self) -> None:
         self._transport.abort()

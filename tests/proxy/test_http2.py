@@ -320,7 +320,7 @@ def test_goaway_lets_requests_finish_that_were_on_their_way() -> None:
     assert crossing.ended
     assert wire.here.lost_for == []
     assert not wire.client.has_room
-    assert wire.far.is_closing()
+    assert wire.far.eof
 
 
 def test_streams_behind_the_last_goaway_go_elsewhere() -> None:

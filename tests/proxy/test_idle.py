@@ -52,7 +52,7 @@ def test_an_http2_connection_without_requests_is_told_to_go() -> None:
     stranger.server.check(stranger.server._since + APPLICATION_IDLE + 1000.0)
 
     assert [kind for kind, _, _ in stranger.told() if kind == GOAWAY] == [GOAWAY, GOAWAY]
-    assert stranger.transport.is_closing()
+    assert stranger.transport.eof
 
 
 def test_settings_alone_do_not_keep_a_connection() -> None:

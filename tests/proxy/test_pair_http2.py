@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -244,6 +245,25 @@ async def test_a_server_that_goes_away_again_and_again_costs_no_request(
             answers += batch
 
     assert {answer.status for answer in answers} == {200}
+
+
+@on_loop
+async def test_a_client_that_leaves_is_not_reset_for_what_it_says_meanwhile(tmp_path: Path) -> None:
+    ping = frame(PING, 0, 0, bytes(8))
+    loop = asyncio.get_running_loop()
+    async with pair(tmp_path) as (world, _, _):
+        with socket.create_connection(("127.0.0.1", world.client.outbound)) as client:
+            client.setblocking(False)
+            client.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(GOAWAY, 0, 0, bytes(8)))
+            said = b""
+            while data := await loop.sock_recv(client, 65_536):
+                said += data
+            client.sendall(ping)
+            client.sendall(ping)
+            error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    assert said.endswith(frame(GOAWAY, 0, 0, bytes(8)))
+    assert error == 0
 
 
 @on_loop

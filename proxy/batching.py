@@ -17,6 +17,7 @@ class Batching:
 
     __slots__ = (
         "_call_soon",
+        "_is_ended",
         "_pending",
         "_transport",
         "abort",
@@ -33,6 +34,7 @@ class Batching:
     ) -> None:
         self._transport = transport
         self._call_soon = call_soon
+        self._is_ended = False
         self._pending: list[bytes] = []
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
@@ -55,14 +57,15 @@ class Batching:
         return False
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send what was written; nothing behind the end."""
         pending = self._pending
-        if pending and not self._transport.is_closing():
+        if pending and not (self._is_ended or self._transport.is_closing()):
             self._transport.write(b"".join(pending))
         pending.clear()
 
     def write_eof(self) -> None:
         self.flush()
+        self._is_ended = True
         self._transport.write_eof()
 
     def close(self) -> None:

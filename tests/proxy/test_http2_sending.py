@@ -77,3 +77,14 @@ def test_the_end_waits_for_data_that_waits_for_a_window(window: int) -> None:
     frames = wire.told()
     assert sum(size for size, _ in frames) == 5000
     assert [ended for _, ended in frames] == [False] * (len(frames) - 1) + [True]
+
+
+def test_nothing_is_sent_behind_the_end_of_a_connection() -> None:
+    wire = Wire(65_535)
+
+    wire.sending.send_data(wire.stream, b"one", False)
+    wire.batching.write_eof()
+    wire.sending.send_data(wire.stream, b"two", False)
+
+    assert wire.told() == [(3, False)]
+    assert wire.transport.eof

@@ -39,7 +39,7 @@ class Load:
     def begin(self) -> None:
         """A request is sent."""
         self.pending += 1
-        if not self.average:
+        if self._answers < 2:
             self.average = DEFAULT_RTT
 
     def observe(self, seconds: float, now: float) -> None:
@@ -60,7 +60,7 @@ class Load:
         """Make an endpoint cheaper that was not heard of for a while, so that it is asked
         again. Called now and then; requests do not pay for it."""
         elapsed = now - self._at
-        if elapsed > 1.0 and self._answers == 2:
+        if elapsed > 1.0 and (self._answers == 2 or not self.pending):
             self.average *= exp(-elapsed / DECAY)
             self._at = now
 

@@ -112,6 +112,8 @@ class ClientStreams(Http2):
     # -- receiver ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self.is_over:
+            return
         if self._starting or not self._has_settings:
             data = self._start(data)
             if not data:
@@ -129,7 +131,7 @@ class ClientStreams(Http2):
             self._starting = self._starting[len(expected) :]
             data = data[len(expected) :]
         self._rest += data
-        if len(self._rest) < 9 or self.is_over:
+        if len(self._rest) < 9:
             return b""
         if self._rest[3] != SETTINGS:
             self._fail(ConnectionError2(PROTOCOL_ERROR, "SETTINGS come first"))
@@ -285,9 +287,16 @@ class ClientStreams(Http2):
         """All is said: let the client close. To close here, with bytes of its on their way, would
         reset the connection, and GOAWAY and the end of an answer might never be read."""
         self.is_over = True
+        self._since = self._now()
         if not self._transport.is_closing():
             self._transport.write_eof()
-            self._keeper.loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def _wait_for_close(self, now: float) -> None:
+        """It may take what was written at its own pace, and a moment more."""
+        if self._transport.get_write_buffer_size():
+            self._since = now
+        if now - self._since > LINGER_SECONDS or self._is_stalled(now):
+            self._transport.abort()
 
     def is_idle(self, number: int) -> bool:
         return number > self._last or number % 2 == 0
@@ -346,6 +355,7 @@ class ClientStreams(Http2):
     def check(self, now: float) -> None:
         """Called every second."""
         if self.is_over:
+            self._wait_for_close(now)
             return
         self.refill()
         if now - self._window_began >= WINDOW_SECONDS:
@@ -353,6 +363,9 @@ class ClientStreams(Http2):
             self._opened = self._resets = 0
         if self._leaving and now - self._leaving > LAST_CALL_SECONDS:
             self._finish_leaving()
+        if self.goaway_sent and not self.streams:
+            self._part()
+            return
         if self._block is not None:
             self._waits += 1
             if self._waits > HEAD_SECONDS:

@@ -108,8 +108,9 @@ class Handshake:
         """It is its turn, if it still wants one."""
         if self._is_over:
             return
-        if self._opening.transport.is_closing():
+        if self._is_left:
             self._finish()
+            self._opening.close()
             return
         self._is_begun = True
         link = self._all.link(self._context, self._ended)
@@ -120,10 +121,17 @@ class Handshake:
         """It has taken too long, or too many wait."""
         if self._is_over:
             return
-        is_gone = not self._is_begun and self._opening.transport.is_closing()
+        is_left = not self._is_begun and self._is_left
         self._finish()
-        if not is_gone:
+        if is_left:
+            self._opening.close()
+        else:
             self._refuse("handshake-timeout" if self._is_begun else "handshake-busy")
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether the client has given up while it waited: that costs no CPU time and no strike."""
+        return self._opening.ended or self._opening.transport.is_closing()
 
     def _ended(self, link: TlsLink, error: BaseException | None) -> None:
         is_late = self._is_over  # refused, and so closed

@@ -242,11 +242,10 @@ class InboundConnection(Pipeline):
         return Verdict.OPAQUE.value if is_opaque else guess(data).value
 
     def _decided(self, verdict: str) -> None:
+        self._in.telemetry.detected("inbound", verdict, self._opening.age)
         if verdict == _MESH:
-            self._in.telemetry.detected("inbound", verdict, self._opening.age)
             self._terminate()
             return
-        self._in.telemetry.detected("inbound", verdict, self._opening.age)
         self._know_peer("")
         if verdict == Verdict.HTTP1.value:
             self._in.verdicts.client_spoke(self._port, Verdict.HTTP1)

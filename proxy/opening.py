@@ -60,6 +60,7 @@ class Opening:
         the look goes on.
         """
         self._stop_timer()
+        is_silent = silence is not None and not self.data
 
         def finish(verdict: V) -> None:
             self._decide = None
@@ -79,8 +80,9 @@ class Opening:
                 self._timer = self.loop.call_later(SHORT, on_stall)
 
         def on_data() -> None:
-            if waiting_for_first[0]:
-                waiting_for_first[0] = False
+            nonlocal is_silent
+            if is_silent:
+                is_silent = False
                 self._stop_timer()
             attempt()
 
@@ -89,14 +91,14 @@ class Opening:
             self._timer = self.loop.call_later(TURN, on_silence)
 
         def on_silence() -> None:
+            nonlocal is_silent
             self._timer = None
-            waiting_for_first[0] = False
+            is_silent = False
             if silent is not None:
                 silent()
 
-        waiting_for_first = [silence is not None and not self.data]
         self._decide = on_data
-        if waiting_for_first[0] and not self.ended:
+        if is_silent and not self.ended:
             self._timer = self.loop.call_later(silence or 0.0, on_time)
         else:
             attempt()

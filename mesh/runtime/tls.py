@@ -256,7 +256,7 @@ def failure_reason(error: BaseException) -> str:
         text = str(error.reason or "").upper()
         if "ALERT" in text:
             return "refused-by-peer"
-        if "VERSION" in text or "WRONG_VERSION" in text:
+        if "VERSION" in text:
             return "tls-version"
         return "tls-failed"
     return "connect-failed"
@@ -264,7 +264,7 @@ def failure_reason(error: BaseException) -> str:
 
 def was_plaintext(error: BaseException) -> bool:
     """Whether a handshake failed because the peer answered something that is no TLS."""
-    return isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
+    return getattr(error, "reason", None) == "WRONG_VERSION_NUMBER"
 
 
 def _prepare(

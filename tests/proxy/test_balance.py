@@ -82,6 +82,21 @@ def test_a_first_answer_that_was_slow_does_not_keep_a_new_endpoint_from_requests
     assert pick([old, new], random.random) is old
 
 
+def test_an_endpoint_that_never_answered_is_tried_again_after_a_while() -> None:
+    """Its first connection failed, say, since it was not there yet."""
+    known_one, new = Endpoint("known", 0.001), Endpoint("new")
+    new.load.begin()
+    new.load.pending -= 1
+    assert pick([known_one, new], random.random) is known_one
+
+    for second in range(60):
+        new.load.fade(float(second))
+    assert pick([known_one, new], random.random) is new
+    new.load.begin()
+    new.load.pending -= 1
+    assert pick([known_one, new], random.random) is known_one
+
+
 def test_equal_endpoints_share_evenly() -> None:
     endpoints = [Endpoint(str(i), 0.01) for i in range(5)]
     draws = random.Random(1)

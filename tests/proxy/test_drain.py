@@ -120,6 +120,21 @@ async def test_at_the_deadline_what_is_left_is_cut(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_a_drain_does_not_make_clients_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pace is judged at each housekeeping, once a second; a drain looks more often."""
+    kept: list[float] = []
+    async with World(tmp_path) as world:
+        server = world.client.server
+        monkeypatch.setattr(type(server.path), "tick", lambda path, now: kept.append(now))
+        for tenth in range(50):
+            server.tick(1e6 + tenth / 10)
+
+    assert 5 <= len(kept) <= 6
+
+
+@on_loop
 async def test_nothing_is_taken_before_the_proxy_knows_enough(tmp_path: Path) -> None:
     chain = TrustChain()
     pod = make_pod(chain, tmp_path, "web")

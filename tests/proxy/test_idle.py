@@ -9,9 +9,16 @@ from time import monotonic
 from mesh.core import labels
 from mesh.runtime import tls
 from proxy.client_connection import IDLE_SECONDS, ClientConnection, Keeper
-from proxy.client_streams import APPLICATION_IDLE, PREFACE_SECONDS, ClientStreams
-from proxy.http2_frames import GOAWAY, PREFACE, SETTINGS, STRANGER, frame
+from proxy.client_streams import (
+    _LAST_CALL,
+    APPLICATION_IDLE,
+    PREFACE_SECONDS,
+    ClientStreams,
+)
+from proxy.http1 import Response
+from proxy.http2_frames import ACK, GOAWAY, PING, PREFACE, RST_STREAM, SETTINGS, STRANGER, frame
 from tests.proxy.apps import Reader, Writer
+from tests.proxy.frame_scripts import head
 from tests.proxy.memory import MemoryTransport, NoLoop
 from tests.proxy.test_detect import client_hello
 from tests.proxy.test_http2_stranger import Stranger, Watching
@@ -52,6 +59,64 @@ def test_an_http2_connection_without_requests_is_told_to_go() -> None:
     stranger.server.check(stranger.server._since + APPLICATION_IDLE + 1000.0)
 
     assert [kind for kind, _, _ in stranger.told() if kind == GOAWAY] == [GOAWAY, GOAWAY]
+    assert stranger.transport.eof
+
+
+def test_a_client_that_was_told_to_go_takes_the_rest_at_its_own_pace() -> None:
+    stranger = Stranger()
+    stranger.send(frame(GOAWAY, 0, 0, bytes(8)))
+    began = stranger.server._since
+    assert stranger.transport.eof
+
+    stranger.server.check(began + 10.0)  # what was written waits for it
+    assert not stranger.transport.is_aborted
+    stranger.transport.written.clear()
+    stranger.server.check(began + 10.5)
+    assert not stranger.transport.is_aborted
+    stranger.server.check(began + 12.0)
+    assert stranger.transport.is_aborted
+
+
+def test_a_client_that_was_told_to_go_and_takes_nothing_is_cut() -> None:
+    stranger = Stranger()
+    stranger.send(frame(GOAWAY, 0, 0, bytes(8)))
+    began = stranger.server._since
+
+    for second in range(62):
+        assert not stranger.transport.is_aborted
+        stranger.server.check(began + second)
+
+    assert stranger.transport.is_aborted
+
+
+def test_what_comes_after_the_end_is_not_kept() -> None:
+    transport = MemoryTransport()
+    server = ClientStreams(transport, Watching(), Keeper(NoLoop()), STRANGER)
+    server.data_received(PREFACE + frame(GOAWAY, 0, 0, bytes(8)))  # SETTINGS come first
+    assert transport.eof
+
+    for _ in range(100):
+        server.data_received(bytes(65_536))
+
+    assert len(server._rest) < 100
+
+
+def test_a_client_that_resets_the_last_answer_of_a_drain_is_let_go() -> None:
+    """The answer is complete for us, but its end waited for a window."""
+    stranger = Stranger()
+    stranger.send(frame(SETTINGS, 0, 0, b"\0\x04" + bytes(4)) + head(1))
+    (exchange,) = stranger.there.exchanges
+    exchange.on_response(Response(200, b"OK", []))
+    exchange.on_body(b"body")
+    exchange.on_end(None)
+    stranger.server.end()
+    stranger.send(frame(PING, ACK, 0, _LAST_CALL))
+    assert stranger.server.goaway_sent
+    assert not stranger.transport.eof
+
+    stranger.send(frame(RST_STREAM, 0, 1, bytes(4)))
+    stranger.server.check(stranger.server._since)
+
     assert stranger.transport.eof
 
 

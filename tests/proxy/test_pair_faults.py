@@ -20,6 +20,7 @@ over_both = pytest.mark.parametrize("http2", [True, False], ids=["h2", "h1"])  #
 CLOSE = b"Connection: close\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
 GET_CLOSE = b"GET / HTTP/1.1\r\nHost: web\r\n" + CLOSE
+TLS_ENDS = {"tls-closed", "connect-failed"}  # closed, or reset with our hello unread
 SPLIT = Source("TrafficSplit", "shop", "web")
 
 
@@ -51,6 +52,25 @@ async def test_an_endpoint_that_is_gone_is_tried_elsewhere(tmp_path: Path) -> No
 
         reasons = {(a, r) for a, _, r in world.client.discovery.failures}
         assert reasons == {(f"127.0.0.1:{bad.port}", "connect-failed")}
+
+
+@on_loop
+async def test_an_endpoint_that_closes_in_the_handshake_is_known_at_once(tmp_path: Path) -> None:
+    async def close(reader: Reader, writer: Writer) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with World(tmp_path, connect_timeout=20.0) as world:
+        await world.serve(hello)
+        server = await asyncio.start_server(close, "127.0.0.1", 0)
+        world.route(port=server.sockets[0].getsockname()[1])
+        async with asyncio.timeout(10):
+            status, _, _ = await request(world.client, GET_CLOSE)
+        server.close()
+
+        assert status == 502
+        assert {reason for _, _, reason in world.client.discovery.failures} <= TLS_ENDS
+        assert world.client.server.path.errors == 0
 
 
 @on_loop

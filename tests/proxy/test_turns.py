@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from mesh.core import labels
+from mesh.runtime import tls
 from proxy.handshakes import Handshakes
 from proxy.opening import Opening
+from proxy.strikes import MOST
 from proxy.turns import BURST, MOST_WAITING, RATE, Turns
 from tests.proxy.apps import hello
 from tests.proxy.memory import MemoryTransport, NoLoop
+from tests.proxy.test_detect import client_hello
 from tests.proxy.test_overload import counted
 from tests.proxy.world import World, on_loop, read_response, request
 from tests.support.authority import workload
@@ -83,6 +87,35 @@ def test_a_turn_that_does_not_come_in_time_is_refused() -> None:
         timer()
 
     assert refused == ["handshake-busy"]
+
+
+@on_loop
+async def test_who_gives_up_while_it_waits_costs_nothing_and_is_no_attacker(tmp_path: Path) -> None:
+    """As a proxy does after its connect timeout: were it shaken hands with, those who still wait
+    would get no turn, and after fifty it would have to stay away."""
+    async with World(tmp_path) as world:
+        await world.serve(hello)
+        world.route()
+        handshakes = world.server.server.inbound.handshakes
+        handshakes._turns.spend(10.0)
+        hello_bytes = client_hello(
+            tls.server_name(world.server.credentials.identity), labels.ALPN_HTTP2
+        )
+        for _ in range(2 * MOST):
+            _, writer = await world.server.connect_inbound()
+            writer.write(hello_bytes)
+            writer.close()
+        async with asyncio.timeout(10):
+            while handshakes._turns.waiting < 2 * MOST:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        handshakes._turns.spend(-10.0)
+        handshakes._go_on()  # it is their turn
+
+        status, _, _ = await request(world.client, GET[:-2] + b"Connection: close\r\n\r\n")
+        refused = counted(world.server, "handshake-flood")
+
+    assert (status, refused) == (200, 0)
+    assert handshakes._strikes._failed == {}
 
 
 @on_loop

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 from time import monotonic
 from typing import Final
 
+from proxy.memory import settle
 from proxy.seams import Credentials, Discovery
 from proxy.settings import Settings
 from proxy.stopping import Phase, Stopping
@@ -89,8 +89,7 @@ class Life:
         await self._hold()
         await self.serve()
         log.info("serving ready=%s", self.is_ready())
-        gc.collect()
-        gc.freeze()
+        settle()
         while self._step() is Phase.SERVING:
             await self._sleep(1.0)
             self.tick(monotonic())

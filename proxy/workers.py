@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ import uvloop
 
 from mesh.runtime.listen import open_listeners
 from proxy import first, worker
+from proxy.memory import settle
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ def run(
     listeners = _listen(settings)
     boss, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     _begin_handshake()
-    gc.collect()
-    gc.freeze()
+    settle()
     family = Family(settings, environ, listeners, boss, be_first, be_worker)
     chief = _fork(lambda: _be_first(family, end))
     end.close()

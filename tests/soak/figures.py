@@ -23,6 +23,7 @@ class Verdict:
     last: Sample
     busiest: Sample
     slope: float  # MiB an hour after the warm-up
+    calm: tuple[float, ...]  # MiB in each pause
     problems: tuple[str, ...]
 
 
@@ -46,7 +47,8 @@ def judge(
     if at_rest.errors:
         problems.append(f"bugs that ended a connection: {at_rest.errors}")
     busiest = max(samples, key=lambda sample: sample.fds)
-    return Verdict(first, at_rest, busiest, slope, tuple(problems))
+    pauses = tuple(sample.memory / MIB for sample in calm)
+    return Verdict(first, at_rest, busiest, slope, pauses, tuple(problems))
 
 
 def slope_of(calm: Sequence[Sample]) -> float:

@@ -28,7 +28,6 @@ def told(result: Result) -> list[str]:
     lines = [f"{word.lstrip('!'):40} {count}" for word, count in sorted(result.words.items())]
     for side, verdict in result.verdicts.items():
         lines.append(_row(side, verdict))
-        lines.append(f"  in pauses: {' '.join(f'{memory:.1f}' for memory in verdict.calm)}")
     return lines + [f"PROBLEM {problem}" for problem in result.problems]
 
 

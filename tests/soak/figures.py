@@ -12,6 +12,7 @@ from tests.soak.plan import Sample
 MIB: Final = 1024 * 1024
 MOST_SLOPE: Final = 1.0  # MiB an hour
 WARM_UP: Final = 1 / 3  # of the time
+SPAN: Final = 30.0  # seconds, of which the least memory counts
 SLACK: Final = 4  # descriptors and tasks at rest beyond those of the beginning
 
 
@@ -23,16 +24,13 @@ class Verdict:
     last: Sample
     busiest: Sample
     slope: float  # MiB an hour after the warm-up
-    calm: tuple[float, ...]  # MiB in each pause
     problems: tuple[str, ...]
 
 
-def judge(
-    samples: Sequence[Sample], calm: Sequence[Sample], at_rest: Sample, *, is_long: bool
-) -> Verdict:
-    """`samples` were taken under load, `calm` in its pauses, `at_rest` when it had gone: after a
-    long soak the idle connections to endpoints have to be gone as well, and memory is judged."""
-    first, slope = samples[0], slope_of(calm)
+def judge(samples: Sequence[Sample], at_rest: Sample, *, is_long: bool) -> Verdict:
+    """`samples` were taken under load, `at_rest` when that had gone: after a long soak the idle
+    connections to endpoints have to be gone as well, and memory is judged."""
+    first, slope = samples[0], slope_of(samples)
     problems = []
     if is_long and slope >= MOST_SLOPE:
         problems.append(f"memory grows by {slope:.2f} MiB an hour")
@@ -47,16 +45,20 @@ def judge(
     if at_rest.errors:
         problems.append(f"bugs that ended a connection: {at_rest.errors}")
     busiest = max(samples, key=lambda sample: sample.fds)
-    pauses = tuple(sample.memory / MIB for sample in calm)
-    return Verdict(first, at_rest, busiest, slope, pauses, tuple(problems))
+    return Verdict(first, at_rest, busiest, slope, tuple(problems))
 
 
-def slope_of(calm: Sequence[Sample]) -> float:
-    """MiB an hour: the median slope between all samples after the warm-up (Theil and Sen)."""
-    if not calm:
-        return 0.0
-    warm = calm[0].at + (calm[-1].at - calm[0].at) * WARM_UP
-    points = [(sample.at / 3600, sample.memory / MIB) for sample in calm if sample.at >= warm]
+def slope_of(samples: Sequence[Sample]) -> float:
+    """MiB an hour: the median slope between all spans after the warm-up, each with its least
+    memory (Theil and Sen). A peak is no leak; a floor that rises is."""
+    began, ended = samples[0].at, samples[-1].at
+    warm = began + (ended - began) * WARM_UP
+    spans: dict[int, float] = {}
+    for sample in samples:
+        if sample.at >= warm:
+            number = int((sample.at - warm) / SPAN)
+            spans[number] = min(spans.get(number, float("inf")), sample.memory / MIB)
+    points = [(number * SPAN / 3600, least) for number, least in spans.items()]
     slopes = [
         (late[1] - early[1]) / (late[0] - early[0])
         for index, early in enumerate(points)

@@ -35,10 +35,6 @@ class Load:
         self._pause = pause
         self._dice = random.Random(2)
         self._tasks: list[asyncio.Task[None]] = []
-        self._busy = 0
-        self._calm = asyncio.Event()
-        self._goes_on = asyncio.Event()
-        self._goes_on.set()
         self.words: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -53,16 +49,6 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def pause(self) -> None:
-        """Begin nothing more, and wait until what was begun is over."""
-        self._goes_on.clear()
-        while self._busy:
-            self._calm.clear()
-            await self._calm.wait()
-
-    def resume(self) -> None:
-        self._goes_on.set()
-
     @property
     def unexpected(self) -> dict[str, int]:
         return {word: count for word, count in self.words.items() if word.startswith("!")}
@@ -70,8 +56,6 @@ class Load:
     async def _repeat(self, action: Action) -> None:
         name = action.__name__.strip("_")
         while True:
-            await self._goes_on.wait()
-            self._busy += 1
             try:
                 word = await asyncio.wait_for(action(), PATIENCE)
             except TimeoutError:
@@ -80,9 +64,6 @@ class Load:
                 word = f"!{type(error).__name__}"
             except Exception as error:
                 word = f"!{error!r:.80}"
-            finally:
-                self._busy -= 1
-                self._calm.set()
             mark = "!" if word.startswith("!") else ""
             self.words[f"{mark}{name} {word.lstrip('!')}"] += 1
             await asyncio.sleep(self._dice.expovariate(1 / self._pause))

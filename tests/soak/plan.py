@@ -59,7 +59,6 @@ class Sample:
     errors: int  # bugs that ended a connection
     swaps: int  # configurations put in force
     objects: int  # that the garbage collector knows; 0 where not counted
-    is_calm: bool = False  # the load pauses, and what can be freed was
 
 
 def source(kind: Kind) -> str:

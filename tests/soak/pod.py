@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,6 @@ from mesh.core.model import (
     Target,
 )
 from mesh.core.report import Report
-from proxy.memory import give_back
 from proxy.server import Server
 from tests.proxy.fakes import FakeDiscovery, StaticCredentials, settings
 from tests.soak.plan import Kind, Plan, Sample, kind_of, replicas
@@ -159,7 +158,6 @@ class Pod:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.server.end)
-        loop.add_signal_handler(signal.SIGUSR1, self._calm)
         loop.add_reader(sys.stdin, self._orphaned)
         if self._side == "client":
             self._configurations.swap()
@@ -195,12 +193,6 @@ class Pod:
             count += 1
             print(json.dumps(asdict(self._look(count % 60 == 1))), flush=True)
             await asyncio.sleep(SAMPLE_SECONDS)
-
-    def _calm(self) -> None:
-        """The load pauses: free at once what would be freed within a minute, and look."""
-        gc.collect()
-        give_back()
-        print(json.dumps(asdict(replace(self._look(False), is_calm=True))), flush=True)
 
     def _look(self, with_objects: bool) -> Sample:
         server = self.server

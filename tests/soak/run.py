@@ -21,7 +21,6 @@ from tests.support.authority import TrustChain, workload
 
 LEAVES: Final = 4
 REST_SECONDS: Final = 90.0  # our own inbound keeps idle connections for 60
-CALM_EVERY: Final = 60.0  # seconds
 LONG: Final = 600.0  # seconds: then memory is judged, and idle connections have to end
 READ_LIMIT: Final = 1 << 20
 
@@ -59,21 +58,11 @@ class Watched:
     process: asyncio.subprocess.Process
     ports: tuple[int, int, int]
     samples: list[Sample] = field(default_factory=list)
-    calm: list[Sample] = field(default_factory=list)
 
     async def read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            sample = Sample(**json.loads(line))
-            (self.calm if sample.is_calm else self.samples).append(sample)
-
-    async def look_calm(self) -> None:
-        """Have a sample taken of what does not go away when there is nothing to do."""
-        count = len(self.calm)
-        self.process.send_signal(signal.SIGUSR1)
-        async with asyncio.timeout(REST_SECONDS):
-            while len(self.calm) == count:  # noqa: ASYNC110  what comes is read meanwhile
-                await asyncio.sleep(0.1)
+            self.samples.append(Sample(**json.loads(line)))
 
     async def wait_for_rest(self, *, is_long: bool) -> Sample:
         """The first sample without a tunnel, and after a long soak without any connection; else
@@ -117,7 +106,7 @@ async def _soak(options: Options, folder: Path) -> Result:
     try:
         await asyncio.sleep(2.0)  # the first samples are of proxies at rest
         load.start()
-        await _under_load(options, load, list(sides.values()))
+        await asyncio.sleep(options.seconds)
         under_load = {name: list(side.samples) for name, side in sides.items()}
         await load.stop()
         is_long = options.seconds >= LONG
@@ -130,23 +119,8 @@ async def _soak(options: Options, folder: Path) -> Result:
         for reader in readers:
             reader.cancel()
         applications.close()
-    verdicts = {
-        name: judge(under_load[name], side.calm, rest[name], is_long=is_long)
-        for name, side in sides.items()
-    }
+    verdicts = {name: judge(under_load[name], rest[name], is_long=is_long) for name in sides}
     return Result(load.words, verdicts)
-
-
-async def _under_load(options: Options, load: Load, sides: list[Watched]) -> None:
-    """Load, with a pause each minute: what a proxy holds while it has requests in hand varies by
-    more than a leak in an hour, so that memory is compared between moments without any."""
-    left = options.seconds
-    while left > 0:
-        await asyncio.sleep(min(left, CALM_EVERY))
-        left -= CALM_EVERY
-        await load.pause()
-        await asyncio.gather(*(side.look_calm() for side in sides))
-        load.resume()
 
 
 def _plan(

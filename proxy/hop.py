@@ -30,7 +30,7 @@ from proxy.telemetry import TcpSeries
 log = logging.getLogger(__name__)
 
 PEER_SILENCE: Final = 10.0  # seconds; a proxy of ours always reads, and acknowledges at once
-SERVER_SILENCE: Final = 300.0  # seconds; an application may take its time with a body
+SERVER_SILENCE: Final = 60.0  # seconds; an application may take its time with a body
 
 Failed = Callable[[Exchange, str], None]
 

@@ -270,9 +270,7 @@ class ClientStreams(Http2):
 
     def on_goaway(self, last: int) -> None:
         if not self.streams:
-            if not self.goaway_sent:
-                self.send_goaway(NO_ERROR, self._last)
-            self._part()
+            self._finish_leaving()
 
     def on_pong(self, payload: bytes) -> None:
         if payload == _LAST_CALL and self._leaving:
@@ -282,6 +280,10 @@ class ClientStreams(Http2):
         self._pipeline.refused(error)
         self._end_all()
         self._part()
+
+    def _part_when_done(self) -> None:
+        if self.goaway_sent and not self.streams and not self.is_over:
+            self._part()
 
     def _part(self) -> None:
         """All is said: let the client close. To close here, with bytes of its on their way, would
@@ -317,8 +319,7 @@ class ClientStreams(Http2):
             self.send_reset(stream.id, NO_ERROR)
         self.forget_stream(stream)
         self._since = now
-        if self.goaway_sent and not self.streams and not self.is_over:
-            self._part()
+        self._part_when_done()
 
     def cut(self, stream: ClientStream, code: int) -> None:
         if stream.id in self.streams:
@@ -346,8 +347,7 @@ class ClientStreams(Http2):
     def _finish_leaving(self) -> None:
         if not self.goaway_sent:
             self.send_goaway(NO_ERROR, self._last)
-            if not self.streams:
-                self._part()
+            self._part_when_done()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -363,8 +363,8 @@ class ClientStreams(Http2):
             self._opened = self._resets = 0
         if self._leaving and now - self._leaving > LAST_CALL_SECONDS:
             self._finish_leaving()
-        if self.goaway_sent and not self.streams:
-            self._part()
+        self._part_when_done()
+        if self.is_over:
             return
         if self._block is not None:
             self._waits += 1

@@ -209,7 +209,10 @@ class DataPath:
         """Called about every second."""
         self.targets.sweep(now)
         self.inbound.sweep(now)
-        self._watch_memory(now)
+        if now >= self._give_back_at:
+            self._give_back_at = now + GIVE_BACK_INTERVAL
+            give_back()
+        self._watch_memory()
         for client in list(self.keeper.clients):
             client.check(now)
         for tunnel in list(self.keeper.tunnels):
@@ -218,11 +221,8 @@ class DataPath:
             self._reported = now
             self._discovery.send_report(self.report(now))
 
-    def _watch_memory(self, now: float) -> None:
+    def _watch_memory(self) -> None:
         """Refuse requests before the kernel ends the process, and everything in it."""
-        if now >= self._give_back_at:
-            self._give_back_at = now + GIVE_BACK_INTERVAL
-            give_back()
         if self._watermark.observe(resident_bytes()):
             self.keeper.is_shedding = self._watermark.is_high
             log.warning("memory short shedding=%s", self._watermark.is_high)

@@ -281,9 +281,12 @@ class ClientStreams(Http2):
         self._end_all()
         self._part()
 
-    def _part_when_done(self) -> None:
-        if self.goaway_sent and not self.streams and not self.is_over:
+    def _part_when_done(self) -> bool:
+        """Whether that was all."""
+        is_done = self.goaway_sent and not self.streams
+        if is_done and not self.is_over:
             self._part()
+        return is_done
 
     def _part(self) -> None:
         """All is said: let the client close. To close here, with bytes of its on their way, would
@@ -363,8 +366,7 @@ class ClientStreams(Http2):
             self._opened = self._resets = 0
         if self._leaving and now - self._leaving > LAST_CALL_SECONDS:
             self._finish_leaving()
-        self._part_when_done()
-        if self.is_over:
+        if self._part_when_done():
             return
         if self._block is not None:
             self._waits += 1

@@ -55,6 +55,18 @@ async def drip(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(0.01)
 
 
+async def begun(world: World) -> tuple[Reader, Writer]:
+    """A response whose head came in time; a machine that is slow may need more than one."""
+    while True:
+        reader, writer = await world.client.connect()
+        writer.write(GET)
+        head = await read_head(reader)
+        if b"200 OK" in head:
+            return reader, writer
+        assert b"504 " in head
+        writer.close()
+
+
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [
@@ -84,10 +96,8 @@ async def test_a_response_that_does_not_end_is_cut(tmp_path: Path, policy: Polic
     async with World(tmp_path) as world:
         await world.serve(drip)
         route(world, policy=policy)
-        reader, writer = await world.client.connect()
-        writer.write(GET)
+        reader, writer = await begun(world)
 
-        assert b"200 OK" in await read_head(reader)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1_000_000)
         writer.close()
@@ -99,9 +109,7 @@ async def test_a_response_that_moves_is_left_alone(tmp_path: Path, policy: Polic
     async with World(tmp_path) as world:
         await world.serve(drip)
         route(world, policy=policy)
-        reader, writer = await world.client.connect()
-        writer.write(GET)
-        await read_head(reader)
+        reader, writer = await begun(world)
 
         assert await reader.readexactly(70) == b"x" * 70
         writer.close()

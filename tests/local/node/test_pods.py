@@ -280,7 +280,7 @@ def test_a_failing_liveness_probe_restarts_and_the_old_log_stays(machine: Machin
         livenessProbe={"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1},
         lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /proc/1/fd/1"]}}},
     )
-    machine.start("sick", {"containers": [container]})
+    machine.start("sick", {"containers": [container], "terminationGracePeriodSeconds": 30})
 
     eventually(lambda: container_status(machine, "sick")["restartCount"] >= 1)
 

@@ -124,6 +124,7 @@ class ClientConnection(Sink, ClientSide):
     def connection_lost(self, error: BaseException | None) -> None:
         self._keeper.clients.discard(self)
         exchange, self._exchange = self._exchange, None
+        self._reader.close()
         if exchange is not None:
             exchange.client_gone()
         self._pipeline.closed(self, error)

@@ -16,6 +16,7 @@ from proxy import guard
 from proxy.http1 import BODY, HEAD, IDLE, PIECE, STRIP, HeadReader, Request, Sink
 
 EARLY: Final = 1024  # bytes of a first head that are parsed anew when more of it comes
+_NOBODY: Final = Sink()
 
 
 class RequestReader(HeadReader):
@@ -89,6 +90,12 @@ class RequestReader(HeadReader):
     @property
     def in_head(self) -> bool:
         return self._state == HEAD
+
+    def close(self) -> None:
+        """The connection is gone: tell nobody any more, and let go of the parser, which knows
+        its reader."""
+        self._sink = _NOBODY
+        self._parser = None
 
     def feed(self, data: bytes) -> bool:
         """Parse, calling the sink. Says whether bytes had to be held back: read no more.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from httptools import (
     HttpParserCallbackError,
     HttpParserError,
@@ -23,6 +25,8 @@ from proxy.http1 import (
     Response,
     Sink,
 )
+
+_NOBODYS: Final = HttpResponseParser(None)  # in place of one whose connection is gone
 
 
 class ResponseReader(HeadReader):
@@ -67,6 +71,13 @@ class ResponseReader(HeadReader):
     def skips_body(self) -> bool:
         """Whether the message ends with the head in hand: there is no body to read away."""
         return self._skip
+
+    def close(self) -> None:
+        """The connection is gone: tell nobody any more, and let go of the parser, which knows
+        its reader."""
+        self.sink = None
+        self.can_reuse = False
+        self._parser = _NOBODYS
 
     def expect(self, method: bytes, sink: Sink) -> None:
         """A request is about to be sent; its method decides whether a body may come back."""

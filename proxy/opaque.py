@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxy.seams import Transport
+from proxy.seams import CLOSED, Transport
 from proxy.splice import Splice
 
 BULK: Final = 512 * 1024  # bytes of one direction after which the kernel may take over
@@ -83,6 +83,7 @@ class End:
             else:
                 far.near.close()
         self._tunnel.lost(self, error)
+        self.near = CLOSED  # the two ends and their tunnel know each other
 
     def pause_writing(self) -> None:
         far = self.far

@@ -115,7 +115,6 @@ class OutboundConnection(Pipeline):
 
     __slots__ = (
         "_address",
-        "_client",
         "_opening",
         "_out",
         "_port",
@@ -135,7 +134,6 @@ class OutboundConnection(Pipeline):
         self._server_name = ""  # that a ClientHello asks for, where a rule wants to know
         self._opening = Opening(transport, out.loop, self._gone)
         self._state: TargetState
-        self._client: ClientConnection | None = None
         key = SeriesKey(direction="outbound", kind="tcp")
         labels = (("direction", "outbound"), ("tls", "no_identity"), ("no_tls_reason", "loopback"))
         self._tcp: TcpSeries = out.telemetry.tcp_series(key, labels, "src")
@@ -227,7 +225,6 @@ class OutboundConnection(Pipeline):
     def _serve_http(self) -> None:
         trust = COLLECT if self._out.is_ingress else STRIP
         client = ClientConnection(self._transport, self, self._out.keeper, trust=trust)
-        self._client = client
         self._state.users += 1
         self._tcp.add(client)
         self._opening.take(client)

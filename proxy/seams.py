@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mesh.core.model import Service, Target, Update, View
 from mesh.core.names import join_address
@@ -41,6 +41,30 @@ class Transport(Protocol):
     def set_protocol(self, protocol: Any, /) -> None: ...
     def get_extra_info(self, name: str, /) -> Any: ...
     def get_write_buffer_size(self) -> int: ...
+
+
+class Closed:
+    """In place of a transport that is gone, so that who remembers the connection does not keep it:
+    its buffers would wait for the garbage collector."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool:
+        return True
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_protocol(self, protocol: Any, /) -> None: ...
+    def get_extra_info(self, name: str, /) -> Any:
+        return None
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+CLOSED: Final = Closed()
 
 
 def peer_address(transport: Transport) -> str:

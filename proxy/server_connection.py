@@ -70,8 +70,8 @@ class ServerConnection:
 
     def connection_lost(self, error: BaseException | None) -> None:
         self._owner.connection_lost(self, error)
-        exchange = self._exchange
-        self._drop_exchange()
+        exchange, self._exchange = self._exchange, None
+        self._reader.close()
         if exchange is not None:
             exchange.server_lost(_reason(error))
 

@@ -31,8 +31,8 @@ def resident_bytes() -> int:
 
 def settle() -> None:
     """Once the start is over: what it made is looked at no more by the garbage collector, and the
-    oldest generation of the rest five times as often as by default. Connections that have ended
-    lie in cycles, with buffers of TLS that the collector does not see.
+    oldest generation of the rest five times as often as by default: the ends of tunnels that are
+    over lie in cycles there.
     """
     gc.collect()
     gc.freeze()

@@ -158,7 +158,8 @@ async def _finish_http2(end: End, number: int, path: str, delay: float) -> None:
     # What a client may do meanwhile: reset the stream, or hang up.
     with contextlib.suppress(h2.exceptions.ProtocolError, KeyError, TimeoutError):
         end.h2.send_headers(number, [(":status", "200"), ("content-type", "application/grpc")])
-        await asyncio.wait_for(end.send(number, body), 5.0)
+        async with asyncio.timeout(5.0):
+            await end.send(number, body)
         end.h2.send_headers(number, [("grpc-status", code)], end_stream=True)
         end.flush()
 

@@ -57,7 +57,8 @@ class Load:
         name = action.__name__.strip("_")
         while True:
             try:
-                word = await asyncio.wait_for(action(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    word = await action()
             except TimeoutError:
                 word = "!hung"
             except (OSError, asyncio.IncompleteReadError) as error:
@@ -112,7 +113,8 @@ class Load:
             elif path in ("/hang", "/big"):
                 writer.write(self._request(path))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(reader.readexactly(5000), 0.1)
+                    async with asyncio.timeout(0.1):
+                        await reader.readexactly(5000)
             else:
                 writer.write(self._request(path))
                 try:

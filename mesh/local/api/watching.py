@@ -104,7 +104,8 @@ class Stream:
         end = loop.time() + self._asked.timeout
         while not self._watch.is_closed and (left := end - loop.time()) > 0:
             try:
-                await asyncio.wait_for(self._watch.wait(), min(left, BOOKMARK_EVERY))
+                async with asyncio.timeout(min(left, BOOKMARK_EVERY)):
+                    await self._watch.wait()
             except TimeoutError:
                 if self._asked.bookmarks and left > BOOKMARK_EVERY:
                     await self._mark(initial=False)

@@ -8,6 +8,7 @@ built here; both come from the same series.
 from __future__ import annotations
 
 import os
+from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ BOUNDS_MS: Final = tuple(
 BOUNDS: Final = tuple(bound / 1000 for bound in BOUNDS_MS)
 FOLD: Final = 256  # latencies kept before they are counted
 GAVE_UP: Final = "client-gone"  # the error of a request whose client hung up
+_SHIFT: Final = STEPS.bit_length() - 1  # STEPS is a power of two
+_MASK: Final = STEPS - 1
+_NONE: Final = bytes(8 * STEPS)
 MAX_SERIES: Final = 2000  # further ones share a series of their direction, kind and target
 
 Labels = tuple[tuple[str, str], ...]
@@ -39,7 +43,7 @@ Labels = tuple[tuple[str, str], ...]
 class Cell:
     """Responses of one status in one series."""
 
-    __slots__ = ("_count", "_latency", "_sum", "error", "failed", "new", "status")
+    __slots__ = ("_count", "_doublings", "_sum", "error", "failed", "new", "status")
 
     def __init__(self, status: int, error: str, failed: bool) -> None:
         self.status = status
@@ -48,28 +52,39 @@ class Cell:
         self.new: list[float] = []  # seconds of responses not yet counted below
         self._count = 0
         self._sum = 0.0
-        self._latency: dict[int, int] = {}
+        # The counts of STEPS buckets each: a dict of buckets has 80 bytes for each of hundreds,
+        # and grows for hours as rare ones come.
+        self._doublings: dict[int, array[int]] = {}
 
     def fold(self) -> None:
         """Count what is new."""
         new, self.new = self.new, []
         self._count += len(new)
         self._sum += sum(new)
-        latency = self._latency
+        doublings = self._doublings
         for seconds in new:
             # mesh.core.report.bucket_of, written out: this runs once per request
             bucket = 1 + int(log2(seconds * 1e6) * STEPS) if seconds > 1e-6 else 0
-            latency[bucket] = latency.get(bucket, 0) + 1
+            try:
+                doublings[bucket >> _SHIFT][bucket & _MASK] += 1
+            except KeyError:
+                doublings[bucket >> _SHIFT] = counts = array("Q", _NONE)
+                counts[bucket & _MASK] = 1
 
     @property
     def count(self) -> int:
         return self._count + len(self.new)
 
     @property
-    def latency(self) -> Mapping[int, int]:
+    def latency(self) -> dict[int, int]:
         """Log-linear buckets, as `mesh.core.report` has them."""
         self.fold()
-        return self._latency
+        return {
+            doubling * STEPS + at: count
+            for doubling, counts in self._doublings.items()
+            for at, count in enumerate(counts)
+            if count
+        }
 
     @property
     def sum(self) -> float:

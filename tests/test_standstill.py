@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,16 +38,21 @@ def test_it(cluster):
 
 
 def run(
-    folder: Path, lost: list[float], failures: int, *, fixture: str = "pass", test: str = "turn()"
+    folder: Path,
+    lost: list[float],
+    failures: int,
+    *,
+    fixture: str = "pass",
+    test: str = "turn()",
+    timeout: float = 20.0,
 ) -> tuple[int, str, int]:
     """Run a test that fails so many times; exit code, output, turns."""
     (folder / "conftest.py").write_text(CONFTEST.format(lost=lost))
     code = FLAKY.format(failures=failures, fixture=fixture, test=test)
     (folder / "test_it.py").write_text(code)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null"]
-    done = subprocess.run(
-        [*command, "--rootdir", str(folder), str(folder)], capture_output=True, text=True
-    )
+    options = ["--rootdir", str(folder), "--timeout", str(timeout)]
+    done = subprocess.run([*command, *options, str(folder)], capture_output=True, text=True)
     return done.returncode, done.stdout, len((folder / "turns").read_text())
 
 
@@ -72,6 +78,18 @@ def test_so_has_a_fixture_that_lives_longer(tmp_path: Path) -> None:
 
     assert (code, turns) == (0, 2)
     assert "1 passed" in output
+
+
+def test_each_turn_ends_in_time(tmp_path: Path) -> None:
+    test = "turns = pathlib.Path(__file__).with_name('turns'); turns.open('a').write('x'); "
+    test += "import time; time.sleep(30)"
+    began = time.monotonic()
+    lost = [0.0, 2.0, 2.0, 4.0, 4.0, 6.0]
+    code, output, turns = run(tmp_path, lost, failures=0, test=test, timeout=0.5)
+
+    assert (code, turns) == (1, 3)
+    assert "Timeout" in output
+    assert time.monotonic() - began < 20.0
 
 
 def test_the_last_turn_counts_wherever_it_was(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
+import pytest_timeout  # type: ignore[import-untyped]
 from _pytest.runner import runtestprotocol
 
 MOST_TURNS: Final = 3
@@ -83,12 +84,21 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             break
         turns += 1
         _forget_failed_fixtures(item)
+        _restart_timer(item)
         text = f"{item.nodeid}: the machine stood still for {turn.lost:.1f} of {turn.took:.1f} s"
         item.config.stash.setdefault(_AGAIN, []).append(text)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _restart_timer(item: pytest.Item) -> None:
+    """pytest-timeout's is started once, before the first turn; each has all the time."""
+    settings = pytest_timeout._get_item_settings(item)
+    if settings.timeout and not settings.func_only:
+        item.ihook.pytest_timeout_cancel_timer(item=item)
+        item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
 def _forget_failed_fixtures(item: pytest.Item) -> None:

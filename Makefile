@@ -74,10 +74,11 @@ cluster: $(STAMP) ## one whole Kubernetes node on this machine, from Go modules 
 cluster-down: $(STAMP) ## take the node away without a trace
 	@$(BIN)/python -m tests.cluster down
 
-test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node
+test-cluster: $(STAMP) ## the end-to-end tests on a whole Kubernetes node (SHORT=1: less)
 	@deploy/setup.sh --cluster-tools
 	@$(BIN)/python -m tests.cluster parts
-	@MESH_E2E_ON=node $(BIN)/pytest --durations 10 --timeout 900 tests/e2e tests/cluster/node
+	@MESH_E2E_ON=node $(BIN)/pytest --durations 10 --timeout 900 $(if $(SHORT),-m "not long") \
+	  tests/e2e tests/cluster/node
 
 test-gateway: $(STAMP) ## the Gateway API's conformance suite for meshes on such a node (needs Go)
 	@deploy/setup.sh --cluster-tools

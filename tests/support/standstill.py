@@ -20,9 +20,10 @@ import pytest
 import pytest_timeout  # type: ignore[import-untyped]
 from _pytest.runner import runtestprotocol
 
-MOST_TURNS: Final = 3
-LONG: Final = 60.0  # seconds; a test that takes longer has one turn less
-LEAST: Final = 0.1  # seconds lost that may have made a test fail ...
+MOST_TURNS: Final = 5
+LONG: Final = 60.0  # seconds; a test that takes longer has ...
+MOST_LONG_TURNS: Final = 2
+LEAST: Final = 0.02  # seconds lost that may have made a test fail (stolen time counts as its work)
 SHARE: Final = 0.05  # ... if it was so much of its time, too
 
 _CPUS: Final = os.cpu_count() or 1
@@ -57,7 +58,8 @@ class Turn:
         return self.lost >= max(LEAST, SHARE * self.took)
 
     def may_be_followed(self, turns: int) -> bool:
-        return self.says_nothing and turns < MOST_TURNS - (self.took > LONG)
+        most = MOST_LONG_TURNS if self.took > LONG else MOST_TURNS
+        return self.says_nothing and turns < most
 
 
 def measured(work: Callable[[], None]) -> Turn:

@@ -87,7 +87,7 @@ def _classify_line(data: bytes) -> Verdict | None:
     if not data:
         return None
     method, space, rest = data.partition(b" ")
-    if not (method.isascii() and method.replace(b"-", b"").isalpha() and method.isupper()):
+    if not (method[:1].isalpha() and method.replace(b"-", b"").isalpha() and method.isupper()):
         return Verdict.OPAQUE
     if len(method) > MAX_METHOD:
         return Verdict.OPAQUE

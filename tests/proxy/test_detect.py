@@ -6,7 +6,7 @@ import ssl
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.detect import (
@@ -124,6 +124,7 @@ def test_a_preface_is_recognised_when_it_is_complete() -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
+@example(b"-P / HTTP/1.1\r\n")
 def test_more_bytes_never_change_a_verdict(data: bytes) -> None:
     verdicts = [classify(data[:size]) for size in range(len(data) + 1)]
     known = [verdict for verdict in verdicts if verdict is not None]

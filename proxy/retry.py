@@ -39,9 +39,14 @@ def after_refusal(exchange: Exchange, tried: int, *, others: int, is_quick: bool
 
 
 def was_unread(exchange: Exchange, reason: str) -> bool:
-    """Whether the server closed without reading the request: one without a body, since of a
-    longer one it may have read the beginning."""
-    return reason == "server-reset" and exchange.request_bytes == 0 and not exchange.has_answered
+    """Whether the server closed without reading the request: one that is written at once, since
+    of a longer one it may have read the beginning."""
+    return (
+        reason == "server-reset"
+        and exchange.request_bytes == 0
+        and exchange.request.length is not None
+        and not exchange.has_answered
+    )
 
 
 def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:

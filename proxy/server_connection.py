@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+from errno import EPIPE
+from socket import SO_ERROR, SOL_SOCKET
 from time import monotonic
 from typing import Final, Protocol
 
@@ -65,7 +67,7 @@ class ServerConnection:
             self._exchange = None
             exchange.server_lost("server-closed")
         elif not self._reader.eof():
-            self._fail("server-closed")
+            self._fail("server-reset" if _was_reset(self._transport) else "server-closed")
         return False
 
     def connection_lost(self, error: BaseException | None) -> None:
@@ -210,6 +212,13 @@ def _reason(error: BaseException | None) -> str:
         return "tls-failed"
     is_reset = isinstance(error, (ConnectionResetError, BrokenPipeError))
     return "server-reset" if is_reset else "server-closed"
+
+
+def _was_reset(transport: Transport) -> bool:
+    """Whether a reset came behind the server's end: it had closed before we wrote. Reads as an
+    end, and the socket keeps the error for who asks."""
+    held = transport.get_extra_info("socket")
+    return held is not None and held.getsockopt(SOL_SOCKET, SO_ERROR) == EPIPE
 
 
 class Owner(Protocol):

@@ -8,6 +8,8 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from mesh.core.model import Backend, Endpoint, Rule, Service, Source, Target
 from tests.proxy.apps import Reader, Writer, hello
 from tests.proxy.fakes import CLUSTER_IP, WEB
@@ -15,6 +17,9 @@ from tests.proxy.world import Pod, free_port, make_pod, on_loop, request
 from tests.support.authority import TrustChain
 
 GET = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+CHUNKS = GET.replace(b"GET", b"POST").replace(
+    b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+)
 POST = b"POST / HTTP/1.1\r\nHost: web\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -80,9 +85,12 @@ async def test_requests_that_go_to_another_endpoint_share_its_connection(tmp_pat
     assert [line.rpartition(" ")[2] for line in made] == ["1"]
 
 
+@pytest.mark.parametrize("arrives", [True, False], ids=["closed with it", "closed before it"])
 @on_loop
-async def test_a_request_that_an_application_never_read_goes_to_another(tmp_path: Path) -> None:
-    """As when a listener closes with connections in its queue."""
+async def test_a_request_that_an_application_never_read_goes_to_another(
+    arrives: bool, tmp_path: Path
+) -> None:
+    """As when a listener closes with connections in its queue, or just took them."""
     async with pods(tmp_path, "client", "closing", "web") as (client, closing, web):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
@@ -90,7 +98,7 @@ async def test_a_request_that_an_application_never_read_goes_to_another(tmp_path
             application = await asyncio.start_server(hello, "127.0.0.1", 0)
             web.application = application.sockets[0].getsockname()[:2]
             route(client, closing, web)
-            unread = asyncio.create_task(_close_unread(listener))
+            unread = asyncio.create_task(_close_unread(listener, arrives=arrives))
 
             answers = [await request(client, head) for head in (GET, POST) * 10]
 
@@ -100,18 +108,37 @@ async def test_a_request_that_an_application_never_read_goes_to_another(tmp_path
     assert [status for status, _, _ in answers] == [200] * 20
 
 
-async def _close_unread(listener: socket.socket) -> None:
-    """Take connections, wait for a request on each, and close without reading it."""
+async def _close_unread(listener: socket.socket, *, arrives: bool) -> None:
+    """Take connections, wait for a request on each or not, and close without reading it."""
     loop = asyncio.get_running_loop()
     while True:
         taken, _ = await loop.sock_accept(listener)
         with taken:
+            if not arrives:
+                continue
             arrived = asyncio.Event()
             loop.add_reader(taken, arrived.set)
             try:
                 await arrived.wait()
             finally:
                 loop.remove_reader(taken)
+
+
+@on_loop
+async def test_a_request_in_pieces_is_not_sent_twice(tmp_path: Path) -> None:
+    """The reset may be about its last piece only, be it as short as an empty body's."""
+    async with pods(tmp_path, "client", "closing") as (client, closing):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            closing.application = listener.getsockname()
+            route(client, closing)
+            unread = asyncio.create_task(_close_unread(listener, arrives=True))
+
+            status, headers, _ = await request(client, CHUNKS)
+
+            unread.cancel()
+            await asyncio.wait([unread])
+    assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "server-closed")
 
 
 @on_loop

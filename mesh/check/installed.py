@@ -98,21 +98,24 @@ def pods_are_ready(facts: Facts) -> Iterator[Fault]:
     """Every role has a ready pod, and no pod of ours is anything else."""
     events = facts.mesh_events.got or []
     pods = [pod for pod in facts.mesh_pods.value if not is_finished(pod) and not is_leaving(pod)]
+    is_down = False
     for role in ROLES:
         mine = [pod for pod in pods if labels_of(pod).get(labels.L_COMPONENT) == _component(role)]
         any_ready = any(is_ready(pod) for pod in mine)
         for pod in mine:
             if not is_ready(pod):
                 yield _pod_fault(facts, pod, events, minor=any_ready)
-        if mine and not any_ready and role == labels.IDENTITY:
-            yield from _trust_faults(facts)
         if not mine:
             yield _no_pods(facts, role)
+        elif not any_ready:
+            is_down = True
+    if is_down:
+        yield from _trust_faults(facts)
 
 
 def _trust_faults(facts: Facts) -> Iterator[Fault]:
-    """What keeps identity from being ready, where it is its trust; with each leaf beneath it that
-    has ended, since no later check is made."""
+    """What keeps a role from being ready, where it is its trust: identity does not start, others
+    have leaves that ended. With each of those in pods, since no later check is made."""
     for find in (anchors_are_valid, issuer_is_valid, leaves_are_valid):
         with contextlib.suppress(ApiError, IdentityError):
             yield from find(facts)

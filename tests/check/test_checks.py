@@ -523,9 +523,12 @@ def test_one_broken_pod_beside_a_ready_one_is_a_warning() -> None:
     assert only(changed("mesh_pods", add)).verdict is Verdict.WARNING
 
 
-def test_an_identity_that_does_not_start_for_its_trust_says_so_where_all_else_ends() -> None:
+@pytest.mark.parametrize(("at", "role"), [(0, labels.IDENTITY), (1, labels.DESTINATION)])
+def test_a_role_that_is_not_ready_for_its_trust_says_so_where_all_else_ends(
+    at: int, role: str
+) -> None:
     facts = replace(
-        changed("mesh_pods", set_at(0, control_pod(labels.IDENTITY, ready=False))),
+        changed("mesh_pods", set_at(at, control_pod(role, ready=False))),
         issuer=Read(issuer_secret(OLD)),
         leaves={"shop/lost": NOW - 1},
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from mesh.lint.rules.finding import Finding
@@ -55,11 +56,10 @@ def read_pertinent(files: Iterable[tuple[str, str]], names: Iterable[str]) -> Pe
     chosen = [at for at, piece in left.items() if _ALWAYS.search(piece.text)]
     known: set[Words] = set()
     while wanted or chosen:
-        patterns = [[_pattern(word) for word in words] for words in wanted]
         chosen += [
             at
             for at, piece in left.items()
-            if any(all(p.search(piece.text) for p in pattern) for pattern in patterns)
+            if any(all(_has(piece.text, word) for word in words) for words in wanted)
         ]
         known |= wanted
         wanted = set()
@@ -80,6 +80,12 @@ def _homes(pieces: Iterable[Piece]) -> frozenset[str]:
     return frozenset(found[1] if (found := _HOME.search(text)) else "" for text in texts)
 
 
+def _has(text: str, word: str) -> bool:
+    """The word stands in the text, as a whole; most texts do not have it at all, which is cheap."""
+    return word in text and _pattern(word).search(text) is not None
+
+
+@cache
 def _pattern(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9-]){re.escape(word)}(?![A-Za-z0-9-])")
 

@@ -12,6 +12,7 @@ import yaml
 
 Object = dict[str, Any]
 NAMESPACE = "shop"
+_BUSY = "100m"  # of a CPU: what 200 requests/s take; with less asked for, much else may starve it
 _HEADER = "# Rendered by `python -m mesh.local.shop.manifests {name}`; do not edit.\n"
 
 
@@ -35,11 +36,11 @@ def shop(image: str) -> list[Object]:
         _service("stock", 7000, port_name="tcp-stock"),
         _service("load", 8080),
         _deployment("gateway", "gateway", image),
-        _deployment("catalogue-v1", "catalogue", image, version="v1", replicas=2),
-        _deployment("catalogue-v2", "catalogue", image, version="v2"),
+        _deployment("catalogue-v1", "catalogue", image, version="v1", replicas=2, cpu=_BUSY),
+        _deployment("catalogue-v2", "catalogue", image, version="v2", cpu=_BUSY),
         _deployment("orders", "orders", image),
         _deployment("stock", "stock", image, port=7000),
-        _deployment("load", "load", image, env={"RATE": "20"}),
+        _deployment("load", "load", image, env={"RATE": "20"}, cpu=_BUSY),
     ]
     return objects
 
@@ -136,6 +137,7 @@ def _deployment(
     replicas: int = 1,
     port: int = 8080,
     env: Mapping[str, str] | None = None,
+    cpu: str = "20m",
 ) -> Object:
     labels = {"app": app} | ({"version": version} if version else {})
     variables = {"PORT": str(port)} | ({"VERSION": version} if version else {}) | dict(env or {})
@@ -149,7 +151,7 @@ def _deployment(
         "env": [{"name": key, "value": value} for key, value in variables.items()],
         "ports": [{"containerPort": port}],
         "readinessProbe": {**probe, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}},
+        "resources": {"requests": {"cpu": cpu, "memory": "48Mi"}},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 65534,

@@ -40,6 +40,17 @@ def failed_since(stage: Stage, began: float) -> list[Any]:
     return [row for row in stage.load(f"/recent?since={began}") if row[2] != 200]
 
 
+def told(failed: list[Any]) -> list[str]:
+    """The same in a line for each reason, so that a failed test says what happened."""
+    reasons: dict[str, list[float]] = {}
+    for asked, _, status, reason in failed:
+        reasons.setdefault(f"{status} {reason}", []).append(asked)
+    return [
+        f"{len(times)} x {reason}, asked {min(times):.2f} to {max(times):.2f}"
+        for reason, times in reasons.items()
+    ]
+
+
 def sent_to(stage: Stage, endpoint: str) -> float:
     """Requests of the load generator's proxy to one `address:port`."""
     (load,) = stage.pods("app=load")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mesh.core import labels
-from tests.e2e.load import failed_since, loaded_with, wait_for_requests
+from tests.e2e.load import failed_since, loaded_with, told, wait_for_requests
 from tests.e2e.processes import process_of
 from tests.e2e.stage import Stage
 
@@ -61,7 +61,7 @@ def test_nobody_notices_that_a_part_of_the_control_plane_was_killed(
     began = _kill(pod, module)
     wait_for_requests(loaded, 5 * RATE)
 
-    assert failed_since(loaded, began) == []
+    assert told(failed_since(loaded, began)) == []
     loaded.mesh("check", "--wait", "60s")
 
 

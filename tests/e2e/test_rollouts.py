@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mesh.core import labels
-from tests.e2e.load import failed_since, loaded_with
+from tests.e2e.load import failed_since, loaded_with, told
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import apply, container, service, workload
+from tests.e2e.workloads import apply, container, service, settle, workload
 
 ROLLOUTS = int(os.environ.get("MESH_E2E_ROLLOUTS", "3"))
 RATE = 200
@@ -37,7 +37,7 @@ def test_rolling_restarts_lose_no_request_and_no_call(loaded: Stage, grpc: str) 
 
     failed = [row for _ in range(ROLLOUTS) for row in _failed_in_a_restart(loaded, grpc)]
 
-    assert failed == []
+    assert told(failed) == []
     after, seconds = _counts(loaded, grpc), time.time() - began
     assert after["failed"] == calls["failed"]
     # it was the load that it says
@@ -49,21 +49,9 @@ def _failed_in_a_restart(stage: Stage, grpc: str) -> list[object]:
     since = time.time()
     for deployment, space in (("catalogue-v1", "shop"), ("grpc", grpc)):
         stage.kubectl("rollout", "restart", f"deployment/{deployment}", "-n", space)
-    _settle(stage)
-    _settle(stage, "grpc", grpc, "app=grpc")
+    settle(stage)
+    settle(stage, "grpc", grpc, "app=grpc")
     return failed_since(stage, since)
-
-
-def _settle(
-    stage: Stage,
-    deployment: str = "catalogue-v1",
-    space: str = "shop",
-    pods: str = "app=catalogue,version=v1",
-) -> None:
-    """Wait until the two new pods are ready and the old ones gone."""
-    what = f"deployment/{deployment}"
-    stage.kubectl("rollout", "status", what, "-n", space, "--timeout=120s")
-    eventually(lambda: len(stage.pods(pods, space)) == 2)
 
 
 def test_rolling_restarts_with_ordinary_sidecars_lose_no_request(loaded: Stage) -> None:
@@ -76,12 +64,12 @@ def test_rolling_restarts_with_ordinary_sidecars_lose_no_request(loaded: Stage) 
     try:
         pods = loaded.pods("app=catalogue,version=v1")
         loaded.kubectl("rollout", "restart", "deployment/catalogue-v1", "-n", "shop")
-        _settle(loaded)
+        settle(loaded)
     finally:
         _choose_sidecars(loaded, None)
 
     assert all(labels.PROXY_CONTAINER in _applications(pod) for pod in pods)
-    assert failed_since(loaded, since) == []
+    assert told(failed_since(loaded, since)) == []
 
 
 def _choose_sidecars(stage: Stage, native: str | None) -> None:
@@ -89,7 +77,7 @@ def _choose_sidecars(stage: Stage, native: str | None) -> None:
     patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
     chosen = ("deployment", "catalogue-v1", "-n", "shop")
     stage.kubectl("patch", *chosen, "--type=merge", "-p", json.dumps(patch))
-    _settle(stage)
+    settle(stage)
 
 
 def _applications(pod: Any) -> list[str]:
@@ -115,7 +103,7 @@ def test_evictions_within_a_budget_lose_no_request(loaded: Stage) -> None:
         loaded.kubectl("delete", "pdb", "catalogue", "-n", "shop")
 
     assert not {p["metadata"]["name"] for p in _servers(loaded)} & set(names)
-    assert failed_since(loaded, since) == []
+    assert told(failed_since(loaded, since)) == []
 
 
 def _servers(stage: Stage) -> list[Any]:

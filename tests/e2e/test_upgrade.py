@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mesh.core import labels
-from tests.e2e.load import failed_since, loaded_with
+from tests.e2e.load import failed_since, loaded_with, told
 from tests.e2e.stage import Stage, eventually
 from tests.e2e.workloads import SERVE, apply, container, pod, wait_ready
 
@@ -24,7 +24,7 @@ def loaded(stage: Stage) -> Iterator[Stage]:
     with loaded_with(stage, 200):
         began, before = time.time(), stage.load("/stats")
         yield stage
-        assert failed_since(stage, began) == []
+        assert told(failed_since(stage, began)) == []
         assert stage.load("/stats")["failed"] == before["failed"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, eventually
 
 Object = dict[str, Any]
 SERVE = ["python", "-m", "http.server", "8080", "--directory", "/opt"]
@@ -72,3 +72,15 @@ def check_says(stage: Stage, space: str, words: str) -> str:
     """What `mesh check` says, where these words are in it."""
     said = stage.mesh("check", "--proxy", "-n", space, check=False)
     return said if words in said else ""
+
+
+def settle(
+    stage: Stage,
+    deployment: str = "catalogue-v1",
+    space: str = "shop",
+    pods: str = "app=catalogue,version=v1",
+) -> None:
+    """Wait until the two new pods are ready and the old ones gone."""
+    what = f"deployment/{deployment}"
+    stage.kubectl("rollout", "status", what, "-n", space, "--timeout=120s")
+    eventually(lambda: len(stage.pods(pods, space)) == 2)

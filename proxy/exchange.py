@@ -286,8 +286,9 @@ class Exchange(Sink):
         self.reply(response, reason)
 
     def decline(self, outcome: Outcome, detail: str, origin: str = "") -> None:
-        """Reply where nothing of the request has reached a server: a client that can ask
-        elsewhere is told so (RFC 9113 §8.7), any other gets the answer."""
+        """Reply where no server did anything with the request, or nothing that another may not
+        do again: a client that can ask elsewhere is told so (RFC 9113 §8.7), any other gets the
+        answer."""
         if self.is_over or self._response_open or not self.client.refuse():
             self.answer(outcome, origin, detail)
             return

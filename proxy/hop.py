@@ -143,6 +143,20 @@ class Hop(Loaded):
 
         exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
 
+    def knock(
+        self, exchange: Exchange, opened: Callable[[Exchange], None], failed: Failed
+    ) -> None:
+        """Find out for an exchange whether anybody is there, and send nothing."""
+
+        def answered(transport: Transport) -> None:
+            transport.abort()
+            exchange.attempt = None
+            opened(exchange)
+
+        exchange.attempt = self.dial(
+            answered, lambda reason: failed(exchange, reason), self.mesh
+        )
+
     def _wait(self, exchange: Exchange, failed: Failed) -> None:
         """Several exchanges wait for one link."""
         assert self._waiting is not None

@@ -429,9 +429,24 @@ class InboundConnection(Pipeline):
         if retry.was_unread(exchange, reason):
             exchange.decline(Outcome.SERVER_CLOSED, "server-closed", self._in.origin)
             return
+        if retry.may_be_dropped(exchange, reason):
+            exchange.endpoint.knock(exchange, self._closed_by, self._dropped_by)
+            return
         bad = reason == "bad-response"
         outcome = Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED
         exchange.answer(outcome, self._in.origin)
+
+    def _closed_by(self, exchange: Exchange) -> None:
+        """The application is there, and did not answer."""
+        exchange.answer(Outcome.SERVER_CLOSED, self._in.origin)
+
+    def _dropped_by(self, exchange: Exchange, reason: str) -> None:
+        """It has ended, where nobody listens; where it cannot be known, it has not."""
+        exchange.attempt = None
+        if reason == "connect-failed":
+            exchange.decline(Outcome.SERVER_CLOSED, "server-closed", self._in.origin)
+        else:
+            self._closed_by(exchange)
 
     def responded(self, exchange: Exchange, response: Response) -> bool:
         lineage = self._in.lineage

@@ -2,8 +2,9 @@
 
 Without being told, only what the server provably did not process: a connection that failed,
 a stream that was refused, a reused connection that died before a byte of its response while
-the method may be repeated (RFC 9110 §9.2.2). More only where a route says so, for any method
-then, within the service's budget and while the body is still at hand.
+the method may be repeated (RFC 9110 §9.2.2); and what an application that has ended dropped, if
+it only reads. More only where a route says so, for any method then, within the service's budget
+and while the body is still at hand.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from proxy.guard import Fields
 MAX_CONNECTS: Final = 3
 MOST: Final = 10  # retries of one request where a route leaves their number to the budget
 AT_ONCE: Final = 0.1  # seconds within which a peer refuses that has not tried anything
-_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+_REPEATABLE: Final = _SAFE | {b"PUT", b"DELETE"}
 
 
 def after_connect_failure(tried: int, others: int) -> bool:
@@ -39,12 +41,28 @@ def after_refusal(exchange: Exchange, tried: int, *, others: int, is_quick: bool
 
 
 def was_unread(exchange: Exchange, reason: str) -> bool:
-    """Whether the server closed without reading the request: one that is written at once, since
-    of a longer one it may have read the beginning."""
+    """Whether an application closed without reading the request, so that another may be asked.
+    Most resets say so, but one that closes in anger resets what it has read, too: not for a
+    method that must not be repeated, nor for a request that was written in pieces."""
     return (
-        reason == "server-reset"
-        and exchange.request_bytes == 0
-        and exchange.request.length is not None
+        reason == "server-reset" and exchange.request.method in _REPEATABLE and _is_head(exchange)
+    )
+
+
+def may_be_dropped(exchange: Exchange, reason: str) -> bool:
+    """Whether an application may be asked if it has ended, having closed without an answer: one
+    that ends drops what it has just read. Another may be asked what only reads then, for that
+    does no harm twice (RFC 9110 §9.2.1)."""
+    return reason == "server-closed" and exchange.request.method in _SAFE and _is_head(exchange)
+
+
+def _is_head(exchange: Exchange) -> bool:
+    """Whether the request is a head and no more, and has no answer."""
+    request = exchange.request
+    return (
+        exchange.request_bytes == 0
+        and request.length is not None
+        and not request.upgrade
         and not exchange.has_answered
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mesh.core.model import Backend, Endpoint, Rule, Service, Source, Target
-from tests.proxy.apps import Reader, Writer, hello
+from tests.proxy.apps import Reader, Writer, hello, read_head
 from tests.proxy.fakes import CLUSTER_IP, WEB
 from tests.proxy.world import Pod, free_port, make_pod, on_loop, request
 from tests.support.authority import TrustChain
@@ -20,6 +20,7 @@ GET = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
 CHUNKS = GET.replace(b"GET", b"POST").replace(
     b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 )
+DELETE = GET.replace(b"GET", b"DELETE")
 POST = b"POST / HTTP/1.1\r\nHost: web\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -100,7 +101,7 @@ async def test_a_request_that_an_application_never_read_goes_to_another(
             route(client, closing, web)
             unread = asyncio.create_task(_close_unread(listener, arrives=arrives))
 
-            answers = [await request(client, head) for head in (GET, POST) * 10]
+            answers = [await request(client, head) for head in (GET, DELETE) * 10]
 
             unread.cancel()
             await asyncio.wait([unread])
@@ -124,9 +125,12 @@ async def _close_unread(listener: socket.socket, *, arrives: bool) -> None:
                 loop.remove_reader(taken)
 
 
+@pytest.mark.parametrize("asked", [CHUNKS, POST], ids=["in pieces", "not to be repeated"])
 @on_loop
-async def test_a_request_in_pieces_is_not_sent_twice(tmp_path: Path) -> None:
-    """The reset may be about its last piece only, be it as short as an empty body's."""
+async def test_what_a_reset_does_not_prove_unread_is_not_sent_twice(
+    asked: bytes, tmp_path: Path
+) -> None:
+    """It may be about the last piece only, be it as short as an empty body's, or said in anger."""
     async with pods(tmp_path, "client", "closing") as (client, closing):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setblocking(False)
@@ -134,11 +138,62 @@ async def test_a_request_in_pieces_is_not_sent_twice(tmp_path: Path) -> None:
             route(client, closing)
             unread = asyncio.create_task(_close_unread(listener, arrives=True))
 
-            status, headers, _ = await request(client, CHUNKS)
+            status, headers, _ = await request(client, asked)
 
             unread.cancel()
             await asyncio.wait([unread])
     assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "server-closed")
+
+
+@pytest.mark.parametrize(("asked", "status"), [(GET, 200), (POST, 502)])
+@on_loop
+async def test_what_only_reads_goes_to_another_when_an_application_ends_with_it(
+    asked: bytes, status: int, tmp_path: Path
+) -> None:
+    """Some servers read what arrives in their last moment, and drop it."""
+    dropped: list[bytes] = []
+
+    async def drop(reader: Reader, writer: Writer) -> None:
+        dropped.append(await read_head(reader))
+        ending.close()
+        writer.close()
+
+    async with pods(tmp_path, "client", "ending", "web") as (client, ended, web):
+        ending = await asyncio.start_server(drop, "127.0.0.1", 0)
+        ended.application = ending.sockets[0].getsockname()[:2]
+        application = await asyncio.start_server(hello, "127.0.0.1", 0)
+        web.application = application.sockets[0].getsockname()[:2]
+        route(client, ended, web)
+
+        answers: list[int] = []
+        while not dropped:
+            answers.append((await request(client, asked))[0])
+
+        application.close()
+    assert answers == [200] * (len(answers) - 1) + [status]
+    assert len(dropped) == 1
+
+
+@on_loop
+async def test_an_application_that_goes_on_is_asked_once(tmp_path: Path) -> None:
+    """What it closed without an answer may have been the request's fault."""
+    dropped: list[bytes] = []
+
+    async def drop(reader: Reader, writer: Writer) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            dropped.append(await read_head(reader))
+        writer.close()
+
+    async with pods(tmp_path, "client", "dropping", "other") as (client, dropping, other):
+        application = await asyncio.start_server(drop, "127.0.0.1", 0)
+        dropping.application = other.application = application.sockets[0].getsockname()[:2]
+        route(client, dropping, other)
+
+        status, headers, _ = await request(client, GET)
+
+        application.close()
+    assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "server-closed")
+    assert len(dropped) == 1
 
 
 @on_loop

@@ -9,9 +9,12 @@ import signal
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp.typedefs import Handler
 
 CLIENT = web.AppKey("client", ClientSession)
 _DRAIN = 5.0  # seconds for requests in flight after SIGTERM
+_HEARD = 0.5  # seconds in which those who are connected learn that it ends
+_LEAVING = web.AppKey("leaving", asyncio.Event)
 
 
 def address_of(service: str, port: int) -> str:
@@ -27,10 +30,20 @@ async def _client(app: web.Application) -> AsyncIterator[None]:
 
 def make_app() -> web.Application:
     """An application with a health page and an HTTP client that lives as long as it does."""
-    app = web.Application()
+    app = web.Application(middlewares=[_say_goodbye])
+    app[_LEAVING] = asyncio.Event()
     app.cleanup_ctx.append(_client)
     app.router.add_get("/healthz", _healthy)
     return app
+
+
+@web.middleware
+async def _say_goodbye(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """From SIGTERM on each response is its connection's last."""
+    response = await handler(request)
+    if request.app[_LEAVING].is_set():
+        response.force_close()
+    return response
 
 
 async def _healthy(request: web.Request) -> web.Response:
@@ -38,7 +51,7 @@ async def _healthy(request: web.Request) -> web.Response:
 
 
 def serve(app: web.Application) -> None:
-    """Serve on $PORT (8080) until SIGTERM, then finish what runs."""
+    """Serve on $PORT (8080) until SIGTERM, then finish what runs and what is on its way."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asyncio.run(_serve(app, int(os.environ.get("PORT", "8080"))))
 
@@ -46,10 +59,12 @@ def serve(app: web.Application) -> None:
 async def _serve(app: web.Application, port: int) -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
     await runner.setup()
-    await web.TCPSite(runner, None, port).start()
+    site = web.TCPSite(runner, None, port)
+    await site.start()
     logging.info("listening on port %d", port)
-    stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    await stopped.wait()
+        asyncio.get_running_loop().add_signal_handler(name, app[_LEAVING].set)
+    await app[_LEAVING].wait()
+    await site.stop()
+    await asyncio.sleep(_HEARD)  # aiohttp drops what arrives while it closes a connection
     await runner.cleanup()

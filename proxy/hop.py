@@ -143,9 +143,7 @@ class Hop(Loaded):
 
         exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
 
-    def knock(
-        self, exchange: Exchange, opened: Callable[[Exchange], None], failed: Failed
-    ) -> None:
+    def knock(self, exchange: Exchange, opened: Callable[[Exchange], None], failed: Failed) -> None:
         """Find out for an exchange whether anybody is there, and send nothing."""
 
         def answered(transport: Transport) -> None:
@@ -153,9 +151,7 @@ class Hop(Loaded):
             exchange.attempt = None
             opened(exchange)
 
-        exchange.attempt = self.dial(
-            answered, lambda reason: failed(exchange, reason), self.mesh
-        )
+        exchange.attempt = self.dial(answered, lambda reason: failed(exchange, reason), self.mesh)
 
     def _wait(self, exchange: Exchange, failed: Failed) -> None:
         """Several exchanges wait for one link."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from mesh.core import labels
 from mesh.local.shop import manifests
 from tests.e2e.backends import BACKENDS, VARIABLE
 from tests.e2e.stage import Stage, eventually
+from tests.e2e.workloads import namespace
 
 _numbers = itertools.count(1)
 
@@ -49,8 +49,5 @@ def stage(bare: Stage) -> Stage:
 @pytest.fixture
 def space(stage: Stage) -> Iterator[str]:
     """A namespace of the test's own whose pods are meshed."""
-    name = f"space-{next(_numbers)}"
-    stage.kubectl("create", "namespace", name)
-    stage.kubectl("annotate", "namespace", name, f"{labels.A_INJECT}=enabled")
-    yield name
-    stage.kubectl("delete", "namespace", name, "--wait=false")
+    with namespace(stage, f"space-{next(_numbers)}") as name:
+        yield name

@@ -14,7 +14,7 @@ import yaml
 
 from tests.e2e.definitions import gateway_kinds
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import Object, apply, container, service, workload
+from tests.e2e.workloads import Object, apply, container, namespace, service, workload
 from tests.support.authority import TrustChain
 from tests.support.authority import workload as identity
 
@@ -80,8 +80,7 @@ def wired(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     """Two servers of bytes and of TLS, and a client that connects all the time."""
     folder: Path = tmp_path_factory.mktemp("certificate")
     pem = TrustChain().leaf_file(folder, identity()).read_text()
-    meta = {"name": SPACE, "annotations": {"mesh/inject": "enabled"}}
-    objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": meta}]
+    objects: list[Object] = []
     for name in ("one", "two"):
         env = [{"name": "APP", "value": name}, {"name": "PEM", "value": pem}]
         ready = {"tcpSocket": {"port": 5432}, "periodSeconds": 1}
@@ -92,13 +91,10 @@ def wired(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         objects.append(service(name, SPACE, selector={"app": app}, ports=[port]))
     client = container(stage, ["python3", "-uc", CLIENT])
     objects.append(workload("Deployment", "client", SPACE, client))
-    with gateway_kinds(stage):
+    with gateway_kinds(stage), namespace(stage, SPACE):
         apply(stage, *objects)
-        try:
-            eventually(lambda: _last(stage)["tcp"] == _last(stage)["a.other"] == "one", within=90)
-            yield stage
-        finally:
-            stage.kubectl("delete", "namespace", SPACE, "--wait=false")
+        eventually(lambda: _last(stage)["tcp"] == _last(stage)["a.other"] == "one", within=90)
+        yield stage
 
 
 def _said(stage: Stage, lines: int) -> list[dict[str, Any]]:

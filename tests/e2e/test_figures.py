@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import apply, container, pod, service, wait_ready, workload
+from tests.e2e.workloads import apply, container, namespace, pod, service, wait_ready, workload
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -59,9 +59,7 @@ time.sleep(3600)
 @pytest.fixture
 def rows(stage: Stage) -> Iterator[list[tuple[float, float, int]]]:
     """What the client saw."""
-    meta = {"name": SPACE, "annotations": {"mesh/inject": "enabled"}}
-    apply(stage, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-    try:
+    with namespace(stage, SPACE):
         ready = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
         server = container(stage, ["python", "-c", SERVER], ports=[{"containerPort": 8080}])
         apply(
@@ -77,8 +75,6 @@ def rows(stage: Stage) -> Iterator[list[tuple[float, float, int]]]:
             within=SECONDS + 60,
             every=1.0,
         )
-    finally:
-        stage.kubectl("delete", "namespace", SPACE, "--wait=false")
 
 
 def test_stat_agrees_with_what_the_client_measured(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import Object, apply
+from tests.e2e.workloads import Object, apply, namespace
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -27,17 +26,14 @@ _RESTARTING = ("startupProbe", "livenessProbe")
 
 
 @pytest.fixture(scope="module")
-def namespace(stage: Stage) -> Iterator[str]:
-    annotations = {labels.A_INJECT: "enabled"}
-    meta = {"name": "probes", "annotations": annotations}
-    stage.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": meta}))
-    yield "probes"
-    stage.kubectl("delete", "namespace", "probes", "--wait=false")
+def probes(stage: Stage) -> Iterator[str]:
+    with namespace(stage, "probes") as name:
+        yield name
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
 def test_an_application_that_listens_gets_ready_and_stays(
-    stage: Stage, namespace: str, kind: str
+    stage: Stage, probes: str, kind: str
 ) -> None:
     name, probe = f"listening-{kind}", _PROBES[kind]
     command = ["python", "-m", "http.server", "8000"]
@@ -54,7 +50,7 @@ def test_an_application_that_listens_gets_ready_and_stays(
 
 
 @pytest.fixture(scope="module")
-def silent(stage: Stage, namespace: str) -> None:
+def silent(stage: Stage, probes: str) -> None:
     """Applications that never listen, all started at the same time: a pod for each kind of
     readiness probe, and one with a container for each kind of the two others."""
     command = ["python", "-c", _SILENT]

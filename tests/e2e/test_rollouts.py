@@ -15,7 +15,7 @@ import pytest
 from mesh.core import labels
 from tests.e2e.load import failed_since, loaded_with, told
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import apply, container, service, settle, workload
+from tests.e2e.workloads import apply, container, namespace, service, settle, workload
 
 ROLLOUTS = int(os.environ.get("MESH_E2E_ROLLOUTS", "3"))
 RATE = 200
@@ -132,37 +132,35 @@ GRPC = Path(__file__).with_name("grpc_app.py")
 def grpc(stage: Stage) -> Iterator[str]:
     """Two replicas of a gRPC server and a client with one connection; gives its namespace."""
     space = "grpc-rollouts"
-    stage.kubectl("create", "namespace", space)
-    stage.kubectl("annotate", "namespace", space, "mesh/inject=enabled")
     code = {"name": "code", "configMap": {"name": "code"}}
     mount = {"volumeMounts": [{"name": "code", "mountPath": "/app"}]}
     ready = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
     run = ["python", "/app/grpc_app.py"]
-    apply(
-        stage,
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "code", "namespace": space},
-            "data": {GRPC.name: GRPC.read_text()},
-        },
-        service("grpc", space, ports=[{"name": "grpc", "port": 8080}]),
-        workload(
-            "Deployment",
-            "grpc",
-            space,
-            container(stage, [*run, "serve"], **mount, **ready),
-            replicas=2,
-            pod={"volumes": [code]},
-        ),
-    )
-    stage.kubectl("rollout", "status", "deployment/grpc", "-n", space, "--timeout=120s")
-    load = container(stage, [*run, "load", "grpc", str(RATE)], **mount)
-    apply(stage, workload("Deployment", "load", space, load, pod={"volumes": [code]}))
-    stage.kubectl("rollout", "status", "deployment/load", "-n", space, "--timeout=120s")
-    eventually(lambda: _counts(stage, space)["ok"] > RATE)
-    yield space
-    stage.kubectl("delete", "namespace", space, "--wait=false")
+    with namespace(stage, space):
+        apply(
+            stage,
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "code", "namespace": space},
+                "data": {GRPC.name: GRPC.read_text()},
+            },
+            service("grpc", space, ports=[{"name": "grpc", "port": 8080}]),
+            workload(
+                "Deployment",
+                "grpc",
+                space,
+                container(stage, [*run, "serve"], **mount, **ready),
+                replicas=2,
+                pod={"volumes": [code]},
+            ),
+        )
+        stage.kubectl("rollout", "status", "deployment/grpc", "-n", space, "--timeout=120s")
+        load = container(stage, [*run, "load", "grpc", str(RATE)], **mount)
+        apply(stage, workload("Deployment", "load", space, load, pod={"volumes": [code]}))
+        stage.kubectl("rollout", "status", "deployment/load", "-n", space, "--timeout=120s")
+        eventually(lambda: _counts(stage, space)["ok"] > RATE)
+        yield space
 
 
 def _counts(stage: Stage, space: str) -> Any:

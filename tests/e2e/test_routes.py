@@ -14,6 +14,7 @@ import yaml
 
 from tests.e2e.definitions import gateway_kinds
 from tests.e2e.stage import Stage, eventually
+from tests.e2e.workloads import namespace
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -135,23 +136,13 @@ def _app(stage: Stage, name: str, code: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def routed(stage: Stage) -> Iterator[Stage]:
     """Two servers, a client that asks all the time, and the route between them."""
-    space = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": SPACE, "annotations": {"mesh/inject": "enabled"}},
-    }
     apps = (("web", SERVER), ("web-v2", SERVER), ("client", CLIENT))
-    with gateway_kinds(stage):
-        stage.apply(yaml.safe_dump_all([space, *(o for app in apps for o in _app(stage, *app))]))
-        try:
-            eventually(lambda: _last(stage)["plain"]["status"] == 200, within=90)
-            stage.apply(ROUTE)
-            eventually(
-                lambda: "redirect" in _last(stage)["moved"]["fields"]["mesh-reason"], within=30
-            )
-            yield stage
-        finally:
-            stage.kubectl("delete", "namespace", SPACE, "--wait=false")
+    with gateway_kinds(stage), namespace(stage, SPACE):
+        stage.apply(yaml.safe_dump_all(o for app in apps for o in _app(stage, *app)))
+        eventually(lambda: _last(stage)["plain"]["status"] == 200, within=90)
+        stage.apply(ROUTE)
+        eventually(lambda: "redirect" in _last(stage)["moved"]["fields"]["mesh-reason"], within=30)
+        yield stage
 
 
 def _last(stage: Stage) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.e2e.workloads import (
     apply,
     check_says,
     container,
+    namespace,
     pod,
     wait_ready,
     workload,
@@ -33,12 +34,10 @@ TOO_MUCH = {"resources": {"requests": {"cpu": "400m"}}}
 @pytest.fixture(scope="module")
 def space(stage: Stage) -> Iterator[str]:
     """A meshed namespace with all these pods, which start at the same time."""
-    stage.kubectl("create", "namespace", SPACE)
-    stage.kubectl("annotate", "namespace", SPACE, "mesh/inject=enabled")
-    apply(stage, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _named(LONG)})
-    apply(stage, *_pods(stage))
-    yield SPACE
-    stage.kubectl("delete", "namespace", SPACE, "--wait=false")
+    with namespace(stage, SPACE):
+        apply(stage, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _named(LONG)})
+        apply(stage, *_pods(stage))
+        yield SPACE
 
 
 def _named(name: str) -> Object:
@@ -104,13 +103,11 @@ def test_a_host_port_and_a_port_that_is_skipped_are_reached(stage: Stage, space:
 
 def test_what_we_add_counts_in_a_quota_and_is_settable(stage: Stage, space: str) -> None:
     name = "rules-quota"
-    stage.kubectl("create", "namespace", name)
-    stage.kubectl("annotate", "namespace", name, "mesh/inject=enabled")
     default = {"memory": "64Mi", "cpu": "500m"}
     limit = {"type": "Container", "default": default, "defaultRequest": {"memory": "32Mi"}}
     hard = {"requests.cpu": "400m", "limits.memory": "1Gi"}
     asked = {"resources": {"requests": {"cpu": "100m"}}}
-    try:
+    with namespace(stage, name):
         apply(
             stage,
             _object("LimitRange", name, limits=[limit]),
@@ -126,8 +123,6 @@ def test_what_we_add_counts_in_a_quota_and_is_settable(stage: Stage, space: str)
         apply(stage, workload("Deployment", "big", name, container(stage, SLEEP, **TOO_MUCH)))
         check = eventually(lambda: check_says(stage, name, "exceeded quota: rule"))
         assert "annotations mesh/proxy-cpu-request" in check
-    finally:
-        stage.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def _object(kind: str, namespace: str, **spec: Any) -> Object:

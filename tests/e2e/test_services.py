@@ -9,7 +9,17 @@ import pytest
 
 from mesh.core import labels
 from tests.e2e.stage import Stage, eventually
-from tests.e2e.workloads import SLEEP, Object, apply, container, pod, service, wait_ready, workload
+from tests.e2e.workloads import (
+    SLEEP,
+    Object,
+    apply,
+    container,
+    namespace,
+    pod,
+    service,
+    wait_ready,
+    workload,
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -48,40 +58,42 @@ def _server(stage: Stage, name: str) -> Object:
 @pytest.fixture(scope="module")
 def ask(stage: Stage) -> Iterator[Any]:
     """`ask(url)`: what a meshed client gets, with two servers and every form of Service there."""
-    meta = {"name": SPACE, "annotations": {labels.A_INJECT: "enabled"}}
-    apply(stage, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     both = [*NAMED, {"name": "http-alt", "port": 81, "targetPort": "alt"}]
     chosen: dict[str, Any] = {"selector": {"app": "web"}}
-    apply(
-        stage,
-        _server(stage, "web"),
-        _server(stage, "other"),
-        pod("client", SPACE, container(stage, SLEEP)),
-        service("named", SPACE, ports=NAMED, **chosen),
-        service("two-ports", SPACE, ports=both, **chosen),
-        service(
-            "headless", SPACE, clusterIP="None", ports=[{"name": "http", "port": 8080}], **chosen
-        ),
-        service("on-node", SPACE, type="NodePort", ports=NAMED, **chosen),
-        service("moving", SPACE, ports=NAMED, **chosen),
-        service("by-hand", SPACE, selector=None, ports=[{"name": "http", "port": 80}]),
-        service("dual", SPACE, ipFamilyPolicy="PreferDualStack", ports=NAMED, **chosen),
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "outside", "namespace": SPACE},
-            "spec": {
-                "type": "ExternalName",
-                "externalName": f"named.{SPACE}.svc.{labels.CLUSTER_DOMAIN}",
+    with namespace(stage, SPACE):
+        apply(
+            stage,
+            _server(stage, "web"),
+            _server(stage, "other"),
+            pod("client", SPACE, container(stage, SLEEP)),
+            service("named", SPACE, ports=NAMED, **chosen),
+            service("two-ports", SPACE, ports=both, **chosen),
+            service(
+                "headless",
+                SPACE,
+                clusterIP="None",
+                ports=[{"name": "http", "port": 8080}],
+                **chosen,
+            ),
+            service("on-node", SPACE, type="NodePort", ports=NAMED, **chosen),
+            service("moving", SPACE, ports=NAMED, **chosen),
+            service("by-hand", SPACE, selector=None, ports=[{"name": "http", "port": 80}]),
+            service("dual", SPACE, ipFamilyPolicy="PreferDualStack", ports=NAMED, **chosen),
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "outside", "namespace": SPACE},
+                "spec": {
+                    "type": "ExternalName",
+                    "externalName": f"named.{SPACE}.svc.{labels.CLUSTER_DOMAIN}",
+                },
             },
-        },
-    )
-    for name in ("web", "other"):
-        stage.kubectl("rollout", "status", f"deployment/{name}", "-n", SPACE, "--timeout=120s")
-    wait_ready(stage, SPACE, "pod/client")
-    run = ("exec", "client", "-n", SPACE, "-c", "app", "--", "python", "-c", ASK)
-    yield lambda url: eventually(lambda: stage.kubectl(*run, url).split())
-    stage.kubectl("delete", "namespace", SPACE, "--wait=false")
+        )
+        for name in ("web", "other"):
+            stage.kubectl("rollout", "status", f"deployment/{name}", "-n", SPACE, "--timeout=120s")
+        wait_ready(stage, SPACE, "pod/client")
+        run = ("exec", "client", "-n", SPACE, "-c", "app", "--", "python", "-c", ASK)
+        yield lambda url: eventually(lambda: stage.kubectl(*run, url).split())
 
 
 def _address(stage: Stage, app: str, *, six: bool = False) -> str:

@@ -171,6 +171,13 @@ class Attempts:
             and self._again(exchange, plan, answered=True)
         ):
             return True
+        if (
+            response.status == 502
+            and retry.is_dropped(exchange, response.fields)
+            and any(hop is not exchange.endpoint for hop in plan.backend.hops)
+            and self._again(exchange, plan, retry.ELSEWHERE, answered=True)
+        ):
+            return True
         if rule is not None and not response.is_whole and self._may_fail_late(exchange, rule):
             Held(self._out.loop, exchange, response, self)
             return True
@@ -222,9 +229,12 @@ class Attempts:
 
     # -- again -------------------------------------------------------------------------------
 
-    def _again(self, exchange: Exchange, plan: Plan, *, answered: bool = False) -> bool:
-        """Send the request once more, in a while, if everything allows it."""
-        rule = plan.retry
+    def _again(
+        self, exchange: Exchange, plan: Plan, rule: Retry | None = None, *, answered: bool = False
+    ) -> bool:
+        """Send the request once more, in a while, if everything allows it. The rule is the
+        route's where none is given."""
+        rule = rule or plan.retry
         journey = journey_of(exchange)
         if rule is None or not self._may_go_again(exchange, rule):
             return False

@@ -22,6 +22,7 @@ from proxy.native import mypyc_attr, trait
 INTERNAL_ERROR: Final = 2  # how HTTP/2 says that a response broke off (RFC 9113 §7)
 MAX_REPLAY: Final = 64 * 1024  # bytes of a request's body kept for another try
 REFUSED: Final = "refused-stream"  # why a server is lost that never looked at the request
+UNREAD: Final = "unread"  # ... that closed with the request unread, as far as a reset tells
 
 
 @trait
@@ -286,9 +287,8 @@ class Exchange(Sink):
         self.reply(response, reason)
 
     def decline(self, outcome: Outcome, detail: str, origin: str = "") -> None:
-        """Reply where no server did anything with the request, or nothing that another may not
-        do again: a client that can ask elsewhere is told so (RFC 9113 §8.7), any other gets the
-        answer."""
+        """Reply where nothing of the request has reached a server: a client that can ask
+        elsewhere is told so (RFC 9113 §8.7), any other gets the answer."""
         if self.is_over or self._response_open or not self.client.refuse():
             self.answer(outcome, origin, detail)
             return

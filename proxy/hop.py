@@ -45,6 +45,7 @@ class Hop(Loaded):
 
     __slots__ = (
         "_dialler",
+        "_knocking",
         "_links",
         "_waiting",
         "address",
@@ -84,6 +85,7 @@ class Hop(Loaded):
         )
         self._links: list[ServerStreams] = []
         self._waiting: list[tuple[Exchange, Failed]] | None = None  # for a link being dialled
+        self._knocking: list[tuple[Exchange, Callable[[Exchange], None], Failed]] | None = None
         # What serves the next request at once, or None: `send_fresh` then.
         self.take: Callable[[], ServerSide | None] = self.pool.take
         self.limits = STRANGER
@@ -144,14 +146,26 @@ class Hop(Loaded):
         exchange.attempt = self.dial(opened, lambda reason: failed(exchange, reason), mesh)
 
     def knock(self, exchange: Exchange, opened: Callable[[Exchange], None], failed: Failed) -> None:
-        """Find out for an exchange whether anybody is there, and send nothing."""
+        """Find out for an exchange whether anybody is there, and send nothing. One connection
+        tells all that ask meanwhile."""
+        if self._knocking is None:
+            self._knocking = []
+            self.dial(self._heard, self._unheard, self.mesh)
+        entry = (exchange, opened, failed)
+        self._knocking.append(entry)
+        exchange.attempt = _Waiter(self._knocking, entry)
 
-        def answered(transport: Transport) -> None:
-            transport.abort()
+    def _heard(self, transport: Transport) -> None:
+        transport.abort()
+        asked, self._knocking = self._knocking or [], None
+        for exchange, opened, _ in asked:
             exchange.attempt = None
             opened(exchange)
 
-        exchange.attempt = self.dial(answered, lambda reason: failed(exchange, reason), self.mesh)
+    def _unheard(self, reason: str) -> None:
+        asked, self._knocking = self._knocking or [], None
+        for exchange, _, failed in asked:
+            failed(exchange, reason)
 
     def _wait(self, exchange: Exchange, failed: Failed) -> None:
         """Several exchanges wait for one link."""

@@ -41,6 +41,7 @@ from proxy.detect import (
 )
 from proxy.dial import Dialler
 from proxy.exchange import Exchange, Journey, Pipeline
+from proxy.guard import Fields
 from proxy.handshakes import Handshakes
 from proxy.heads import path_of
 from proxy.hop import Hop
@@ -421,7 +422,8 @@ class InboundConnection(Pipeline):
         exchange.decline(dial_outcome(reason), reason, self._in.origin)
 
     def lost(self, exchange: Exchange, reason: str) -> None:
-        """The application hung up before answering: once more where that is safe."""
+        """The application hung up before answering: once more, or elsewhere, where that is
+        safe."""
         if retry.after_dead_connection(exchange, reason):
             exchange.tried = []
             exchange.endpoint.send_fresh(exchange, self._dial_failed)
@@ -430,23 +432,23 @@ class InboundConnection(Pipeline):
             exchange.decline(Outcome.SERVER_CLOSED, "server-closed", self._in.origin)
             return
         if retry.may_be_dropped(exchange, reason):
-            exchange.endpoint.knock(exchange, self._closed_by, self._dropped_by)
+            exchange.endpoint.knock(exchange, self._answer_closed, self._answer_ended)
             return
         bad = reason == "bad-response"
         outcome = Outcome.BAD_RESPONSE if bad else Outcome.SERVER_CLOSED
         exchange.answer(outcome, self._in.origin)
 
-    def _closed_by(self, exchange: Exchange) -> None:
-        """The application is there, and did not answer."""
+    def _answer_closed(self, exchange: Exchange) -> None:
+        """The application goes on: what it closed without an answer has none."""
         exchange.answer(Outcome.SERVER_CLOSED, self._in.origin)
 
-    def _dropped_by(self, exchange: Exchange, reason: str) -> None:
-        """It has ended, where nobody listens; where it cannot be known, it has not."""
+    def _answer_ended(self, exchange: Exchange, reason: str) -> None:
+        """Nobody listens any more: a peer may ask elsewhere."""
         exchange.attempt = None
-        if reason == "connect-failed":
-            exchange.decline(Outcome.SERVER_CLOSED, "server-closed", self._in.origin)
-        else:
-            self._closed_by(exchange)
+        more: Fields = []
+        if self._identity and reason == "connect-failed":
+            more = [labels.H_RETRY, COLON, retry.ONCE, CRLF]
+        exchange.answer(Outcome.SERVER_CLOSED, self._in.origin, more=more)
 
     def responded(self, exchange: Exchange, response: Response) -> bool:
         lineage = self._in.lineage

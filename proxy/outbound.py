@@ -410,7 +410,12 @@ class OutboundConnection(Pipeline):
         if response.status >= 500:
             response.fields = response.fields + self._out.journal.fields(exchange)
         plan: Plan = exchange.plan
-        if plan.is_watched or plan.backend.breakers is not None or exchange.timer is not None:
+        if (
+            plan.is_watched
+            or plan.backend.breakers is not None
+            or exchange.timer is not None
+            or (response.status == 502 and retry.is_dropped(exchange, response.fields))
+        ):
             return self._out.attempts.examine(exchange, plan, response)
         return False
 

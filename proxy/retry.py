@@ -2,22 +2,26 @@
 
 Without being told, only what the server provably did not process: a connection that failed,
 a stream that was refused, a reused connection that died before a byte of its response while
-the method may be repeated (RFC 9110 §9.2.2); and what an application that has ended dropped, if
-it only reads. More only where a route says so, for any method then, within the service's budget
-and while the body is still at hand.
+the method may be repeated (RFC 9110 §9.2.2), one that was reset with the request unread; and
+once, within the service's budget, what an application dropped as it ended, if it only reads. More
+only where a route says so, for any method then, within that budget and while the body is still
+at hand.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from mesh.core.labels import H_RETRY
 from mesh.core.model import Retry
 from proxy import grpc, guard
-from proxy.exchange import REFUSED, Exchange
+from proxy.exchange import REFUSED, UNREAD, Exchange
 from proxy.guard import Fields
 
 MAX_CONNECTS: Final = 3
+ELSEWHERE: Final = Retry(limit=1, backoff=0.0, redraw=False)  # what a peer's application dropped
 MOST: Final = 10  # retries of one request where a route leaves their number to the budget
+ONCE: Final = b"once"  # what a proxy says in `mesh-retry` where another endpoint may be asked
 AT_ONCE: Final = 0.1  # seconds within which a peer refuses that has not tried anything
 _SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _REPEATABLE: Final = _SAFE | {b"PUT", b"DELETE"}
@@ -42,29 +46,31 @@ def after_refusal(exchange: Exchange, tried: int, *, others: int, is_quick: bool
 
 def was_unread(exchange: Exchange, reason: str) -> bool:
     """Whether an application closed without reading the request, so that another may be asked.
-    Most resets say so, but one that closes in anger resets what it has read, too: not for a
-    method that must not be repeated, nor for a request that was written in pieces."""
-    return (
-        reason == "server-reset" and exchange.request.method in _REPEATABLE and _is_head(exchange)
-    )
+    One that closes in anger resets what it has read, too: not for a method that must not be
+    repeated, nor for more than a head."""
+    return reason == UNREAD and exchange.request.method in _REPEATABLE and _is_head(exchange)
 
 
 def may_be_dropped(exchange: Exchange, reason: str) -> bool:
-    """Whether an application may be asked if it has ended, having closed without an answer: one
-    that ends drops what it has just read. Another may be asked what only reads then, for that
-    does no harm twice (RFC 9110 §9.2.1)."""
-    return reason == "server-closed" and exchange.request.method in _SAFE and _is_head(exchange)
+    """Whether to find out if an application has ended that closed without an answer: one that
+    ends may drop what it has just read, and what only reads (RFC 9110 §9.2.1) another may be
+    asked then, once, for it may also be what ended the application."""
+    return (
+        reason in ("server-closed", UNREAD)
+        and exchange.request.method in _SAFE
+        and _is_head(exchange)
+    )
+
+
+def is_dropped(exchange: Exchange, fields: Fields) -> bool:
+    """Whether a peer says with its answer that its application dropped the request."""
+    return guard.get(fields, H_RETRY) == ONCE and exchange.request.method in _SAFE
 
 
 def _is_head(exchange: Exchange) -> bool:
     """Whether the request is a head and no more, and has no answer."""
     request = exchange.request
-    return (
-        exchange.request_bytes == 0
-        and request.length is not None
-        and not request.upgrade
-        and not exchange.has_answered
-    )
+    return request.length == 0 and not request.upgrade and not exchange.has_answered
 
 
 def after_dead_connection(exchange: Exchange, reason: str = "") -> bool:

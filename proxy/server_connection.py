@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from mesh.core.errors import PeerError
-from proxy.exchange import Exchange
+from proxy.exchange import UNREAD, Exchange
 from proxy.guard import Fields
 from proxy.http1 import STRIP, Response, Sink, chunk, last_chunk, request_head
 from proxy.http1_response import ResponseReader
@@ -26,6 +26,7 @@ class ServerConnection:
         "_exchange",
         "_owner",
         "_paused",
+        "_read_before",
         "_reader",
         "_transport",
         "is_reused",
@@ -41,7 +42,7 @@ class ServerConnection:
         self._chunked = False
         self._paused = False
         self.is_reused = False
-        self.read_bytes = 0
+        self.read_bytes = self._read_before = 0
         self.written_bytes = 0
 
     # -- receiver ----------------------------------------------------------------------------
@@ -67,7 +68,7 @@ class ServerConnection:
             self._exchange = None
             exchange.server_lost("server-closed")
         elif not self._reader.eof():
-            self._fail("server-reset" if _was_reset(self._transport) else "server-closed")
+            self._fail(self._ended(_was_reset(self._transport)))
         return False
 
     def connection_lost(self, error: BaseException | None) -> None:
@@ -75,7 +76,9 @@ class ServerConnection:
         exchange, self._exchange = self._exchange, None
         self._reader.close()
         if exchange is not None:
-            exchange.server_lost(_reason(error))
+            is_reset = isinstance(error, (ConnectionResetError, BrokenPipeError))
+            is_tls = isinstance(error, ssl.SSLError)
+            exchange.server_lost("tls-failed" if is_tls else self._ended(is_reset))
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -90,6 +93,7 @@ class ServerConnection:
     def send_request(self, exchange: Exchange) -> None:
         request = exchange.request
         self._exchange = exchange
+        self._read_before = self.read_bytes
         self._chunked = request.length is None
         self._reader.expect(request.method, exchange)
         head = request_head(request, exchange.extra)
@@ -150,6 +154,12 @@ class ServerConnection:
 
     # -- inside ------------------------------------------------------------------------------
 
+    def _ended(self, is_reset: bool) -> str:
+        """Why an exchange has no answer. A reset before a byte of it says that what we wrote was
+        not read: the server's end was closed with it waiting (RFC 9293 §3.10.4), mostly by a
+        listener that closed with us in its queue."""
+        return UNREAD if is_reset and self.read_bytes == self._read_before else "server-closed"
+
     def _drop_exchange(self) -> None:
         self._exchange = None
         self._reader.sink = None
@@ -203,15 +213,6 @@ class Discarded(Sink):
     def server_lost(self, reason: str) -> None: ...
     def server_blocked(self) -> None: ...
     def server_ready(self) -> None: ...
-
-
-def _reason(error: BaseException | None) -> str:
-    """A reset says that what we wrote was not read: the server's end was closed with it waiting
-    (RFC 9293 §3.10.4), mostly by a listener that closed with us in its queue."""
-    if isinstance(error, ssl.SSLError):
-        return "tls-failed"
-    is_reset = isinstance(error, (ConnectionResetError, BrokenPipeError))
-    return "server-reset" if is_reset else "server-closed"
 
 
 def _was_reset(transport: Transport) -> bool:

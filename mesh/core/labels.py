@@ -65,7 +65,7 @@ H_REQUEST_ID: Final = b"x-request-id"
 H_MESH_REQUEST_ID: Final = b"mesh-request-id"  # of a request that failed, for mesh explain
 H_DEADLINE: Final = b"mesh-deadline"  # milliseconds that a request may still take
 H_ATTEMPT: Final = b"mesh-attempt"  # which try of a request this is; absent: the first
-H_RETRY: Final = b"mesh-retry"  # "no" on a response: trying again would not help
+H_RETRY: Final = b"mesh-retry"  # on a response: "no" (would not help) or "once" (elsewhere)
 CLIENT_STRIPPED_PREFIXES: Final = (b"mesh-", b"l5d-")
 H_VIEWER_TOKEN: Final = "x-mesh-token"  # the API server's proxy strips Authorization
 

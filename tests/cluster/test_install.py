@@ -142,6 +142,7 @@ def test_uninstall_with_the_kinds_leaves_nothing(kubectl: Kubectl, mesh: Mesh, p
 
     removal = mesh("uninstall", "--crds", "--mesh-namespace", place)
     kubectl("delete", "--wait=false", "-f", "-", given=removal.stdout)
+    kubectl("wait", "--for=delete", "crds", "-l", PART, "--timeout=30s")  # the server empties them
 
     assert kubectl("get", KINDS, "-l", PART, "-o", "name").stdout == ""
 

@@ -67,9 +67,10 @@ def service(name: str, space: str, port: int = 8080, **spec: Any) -> Object:
 def namespace(stage: Stage, name: str) -> Iterator[str]:
     """One whose pods are meshed. It is left to end behind us; where a turn before ours did the
     same, that one ends first."""
+    phase = ("get", "namespace", name, "-o", "jsonpath={.status.phase}", "--ignore-not-found")
+    eventually(lambda: stage.kubectl(*phase) != "Terminating", within=120)
     meta = {"name": name, "annotations": {labels.A_INJECT: "enabled"}}
-    text = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-    eventually(lambda: stage.kubectl("create", "-f", "-", text=text), within=120)
+    apply(stage, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     try:
         yield name
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.proxy.world import Pod, free_port, make_pod, on_loop, request
 from tests.support.authority import TrustChain
 
 GET = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
-CHUNKS = GET.replace(b"GET", b"POST").replace(
+CHUNKS = GET.replace(b"GET", b"PUT").replace(
     b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 )
 DELETE = GET.replace(b"GET", b"DELETE")
@@ -172,6 +173,33 @@ async def test_what_only_reads_goes_to_another_when_an_application_ends_with_it(
         application.close()
     assert answers == [200] * (len(answers) - 1) + [status]
     assert len(dropped) == 1
+
+
+@on_loop
+async def test_what_may_have_ended_an_application_goes_to_one_other_only(tmp_path: Path) -> None:
+    servers: dict[str, asyncio.Server] = {}
+    ended: list[str] = []
+
+    async def crash(name: str, reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        ended.append(name)
+        servers[name].close()
+        writer.close()
+
+    names = ("one", "two", "three")
+    async with pods(tmp_path, "client", *names) as (client, *others):
+        for name, pod in zip(names, others, strict=True):
+            handler = functools.partial(crash, name)
+            servers[name] = await asyncio.start_server(handler, "127.0.0.1", 0)
+            pod.application = servers[name].sockets[0].getsockname()[:2]
+        route(client, *others)
+
+        status, headers, _ = await request(client, GET)
+
+        for server in servers.values():
+            server.close()
+    assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "server-closed")
+    assert len(set(ended)) == len(ended) == 2
 
 
 @on_loop

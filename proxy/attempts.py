@@ -37,6 +37,11 @@ _NO: Final = b"no"
 Resend = Callable[[Exchange], None]
 
 
+def lost_outcome(reason: str) -> Outcome:
+    """The outcome behind the reason why a server is lost."""
+    return _LOST.get(reason, Outcome.SERVER_CLOSED)
+
+
 def journey_of(exchange: Exchange) -> Journey:
     """The exchange's journey, begun if need be."""
     journey = exchange.journey
@@ -137,7 +142,7 @@ class Attempts:
             exchange.endpoint.send_fresh(exchange, self.dial_failed)
             return
         self._note(exchange, plan, failed=True)
-        self._fail(exchange, plan, _LOST.get(reason, Outcome.SERVER_CLOSED), "", reset=True)
+        self._fail(exchange, plan, lost_outcome(reason), "", reset=True)
 
     def _fail(
         self, exchange: Exchange, plan: Plan, outcome: Outcome, detail: str, *, reset: bool = False

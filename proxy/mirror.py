@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mesh.core.errors import PeerError
 from mesh.core.model import Mirror
-from proxy.attempts import journey_of
+from proxy.attempts import journey_of, lost_outcome
 from proxy.exchange import MAX_REPLAY, ClientSide, Exchange, Pipeline
 from proxy.guard import Fields
 from proxy.hop import Hop
@@ -100,7 +100,7 @@ class Mirrors(Pipeline):
     def begin(self, exchange: Exchange) -> None: ...
 
     def lost(self, exchange: Exchange, reason: str) -> None:
-        exchange.client_gone(reason)
+        exchange.client_gone(lost_outcome(reason).value.reason)
 
     def responded(self, exchange: Exchange, response: Response) -> bool:
         return False

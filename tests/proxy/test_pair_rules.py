@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -310,6 +312,24 @@ async def test_a_mirror_that_is_not_there_harms_nobody(tmp_path: Path) -> None:
         assert (await request(world.client, POST))[0] == 200
         await until(lambda: counted(world, "outbound_mirror_dropped_total"))
         assert world.client.server.outbound.mirrors.active == 0
+
+
+@on_loop
+async def test_a_mirror_that_resets_is_counted_under_a_reason_of_the_table(tmp_path: Path) -> None:
+    async def slam(reader: Reader, writer: Writer) -> None:
+        await reader.read(1)
+        at_once = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.transport.abort()
+
+    async with World(tmp_path) as world:
+        port = await world.serve(slam)
+        await world.serve(App(lambda n: status(200)))
+        mirrored(world, port)
+
+        assert (await request(world.client, POST))[0] == 200
+        await until(lambda: counted(world, "outbound_mirror_dropped_total"))
+        assert counted(world, "outbound_mirror_dropped_total", error="server-closed") == 1
 
 
 @on_loop

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from mesh.core.report import REPORT_INTERVAL
 from tests.e2e.load import split, wait_for_requests
 from tests.e2e.stage import Stage, eventually
 
@@ -97,9 +96,8 @@ def _enough(rows: list[Any]) -> list[Any]:
 
 def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
     """Requests exact after one report interval; the rate within 2 % while it lasts."""
-    stage.load("/pause", "POST")
-    before = _settled(stage)
-    sent_before = stage.load("/stats")["sent"]
+    sent_before = stage.load("/pause", "POST")["sent"]
+    quiet = _quiet(stage)
 
     stage.load("/resume?rate=50", "POST")
     wait_for_requests(stage, 500)
@@ -107,8 +105,14 @@ def test_stat_counts_what_the_load_generator_counted(stage: Stage) -> None:
         pass  # the machine was too busy to send that much: its rate is no measure
     (row,) = _stat(stage, "deploy/gateway", "-t", "20s")
     sent = stage.load("/pause", "POST")["sent"] - sent_before
+
+    def is_counted() -> bool:
+        count = _requests_since(stage, quiet)
+        assert count == sent, stage.load("/stats")
+        return True
+
     try:
-        eventually(lambda: _requests(stage) == before + sent, within=15)
+        eventually(is_counted, within=15)
     finally:
         stage.load("/resume?rate=20", "POST")
 
@@ -123,21 +127,18 @@ def _was_steady(stage: Stage, *, rate: float, requests: int) -> bool:
     return abs(seen / rate - 1.0) <= 0.01
 
 
-def _requests(stage: Stage) -> int:
-    """All requests of the last ten minutes, which is longer than the stage stands."""
-    (row,) = _stat(stage, "deploy/gateway", "-t", "10m")
+def _quiet(stage: Stage) -> float:
+    """A moment from which on windows count exactly: no request for long before it, nor since.
+
+    A window begins with the newest report from before it. Those that are kept come at most
+    15 s apart for five minutes, which is as long as a test may take.
+    """
+    eventually(lambda: _requests_since(stage, time.monotonic() - 25.0) == 0)
+    return time.monotonic() - 8.0  # windows end when stat's question arrives, later than asked
+
+
+def _requests_since(stage: Stage, moment: float) -> int:
+    """Requests that the gateway answered since `moment` (monotonic) or up to 15 s before."""
+    window = time.monotonic() - moment
+    (row,) = _stat(stage, "deploy/gateway", "-t", f"{window:.1f}s")
     return int(row["requests"])
-
-
-def _settled(stage: Stage) -> int:
-    """The count once every proxy has reported since it last moved."""
-    last, since = _requests(stage), time.monotonic()
-
-    def unmoved() -> int:
-        nonlocal last, since
-        now = _requests(stage)
-        if now != last:
-            last, since = now, time.monotonic()
-        return now if time.monotonic() - since > 1.2 * REPORT_INTERVAL else 0
-
-    return eventually(unmoved)

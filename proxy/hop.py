@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 PEER_SILENCE: Final = 10.0  # seconds; a proxy of ours always reads, and acknowledges at once
 SERVER_SILENCE: Final = 60.0  # seconds; an application may take its time with a body
+HEARD: Final = 0.1  # seconds for which it is known that somebody listens; asking takes a port
 
 Failed = Callable[[Exchange, str], None]
 
@@ -45,6 +46,7 @@ class Hop(Loaded):
 
     __slots__ = (
         "_dialler",
+        "_heard_at",
         "_knocking",
         "_links",
         "_waiting",
@@ -86,6 +88,7 @@ class Hop(Loaded):
         self._links: list[ServerStreams] = []
         self._waiting: list[tuple[Exchange, Failed]] | None = None  # for a link being dialled
         self._knocking: list[tuple[Exchange, Callable[[Exchange], None], Failed]] | None = None
+        self._heard_at = 0.0
         # What serves the next request at once, or None: `send_fresh` then.
         self.take: Callable[[], ServerSide | None] = self.pool.take
         self.limits = STRANGER
@@ -147,7 +150,10 @@ class Hop(Loaded):
 
     def knock(self, exchange: Exchange, opened: Callable[[Exchange], None], failed: Failed) -> None:
         """Find out for an exchange whether anybody is there, and send nothing. One connection
-        tells all that ask meanwhile."""
+        tells all that ask meanwhile, and soon after."""
+        if monotonic() - self._heard_at < HEARD:
+            opened(exchange)
+            return
         if self._knocking is None:
             self._knocking = []
             self.dial(self._heard, self._unheard, self.mesh)
@@ -157,6 +163,7 @@ class Hop(Loaded):
 
     def _heard(self, transport: Transport) -> None:
         transport.abort()
+        self._heard_at = monotonic()
         asked, self._knocking = self._knocking or [], None
         for exchange, opened, _ in asked:
             exchange.attempt = None

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import functools
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from mesh.core.model import Backend, Endpoint, Rule, Service, Source, Target
+from proxy.hop import HEARD
 from tests.proxy.apps import Reader, Writer, hello, read_head
 from tests.proxy.fakes import CLUSTER_IP, WEB
 from tests.proxy.world import Pod, free_port, make_pod, on_loop, request
@@ -222,6 +224,34 @@ async def test_an_application_that_goes_on_is_asked_once(tmp_path: Path) -> None
         application.close()
     assert (status, headers["mesh-reason"].partition(";")[0]) == (502, "server-closed")
     assert len(dropped) == 1
+
+
+@on_loop
+async def test_an_application_that_often_drops_costs_few_ports(tmp_path: Path) -> None:
+    """Each empty connection that asks whether it goes on takes one for a minute."""
+    taken = dropped = 0
+
+    async def drop(reader: Reader, writer: Writer) -> None:
+        nonlocal taken, dropped
+        taken += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await read_head(reader)
+            dropped += 1
+        writer.close()
+
+    async with pods(tmp_path, "client", "dropping") as (client, dropping):
+        application = await asyncio.start_server(drop, "127.0.0.1", 0)
+        dropping.application = application.sockets[0].getsockname()[:2]
+        route(client, dropping)
+
+        began = time.monotonic()
+        answers = [await request(client, GET) for _ in range(50)]
+        ended = time.monotonic()
+
+        application.close()
+    assert [status for status, _, _ in answers] == [502] * 50
+    assert dropped == 50
+    assert taken - dropped <= 1 + (ended - began) / HEARD
 
 
 @on_loop

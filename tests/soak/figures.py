@@ -12,7 +12,7 @@ from tests.soak.plan import Sample
 MIB: Final = 1024 * 1024
 MOST_SLOPE: Final = 1.0  # MiB an hour
 WARM_UP: Final = 1 / 3  # of the time
-SPAN: Final = 30.0  # seconds, of which the least memory counts
+SPAN: Final = 60.0  # seconds, of which the least memory counts: pages are given back once in it
 SLACK: Final = 4  # descriptors and tasks at rest beyond those of the beginning
 
 
